@@ -1,0 +1,1 @@
+"""The format of a bundle: writing, reading and verifying it."""

@@ -1,0 +1,1 @@
+"""Runs: what was asked, what happens, what came of it."""

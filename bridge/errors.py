@@ -1,0 +1,305 @@
+"""Every failure that pep-bridge knows by name, with its exit code and what to do about it.
+
+A class's docstring is the template of its message and ``fix`` the template of its advice; both are filled from
+the keyword arguments of the instance, which stay available in ``fields``. Third-party exceptions stop at the border of
+the room that calls the third party and become one of these.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the process ends with. The numbers are an interface: scripts depend on them."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    AUTHENTICATION = 4
+    NOT_PERMITTED = 5
+    PREFLIGHT = 6
+    BUSY = 7
+    PARTIAL = 8
+    VERIFICATION = 9
+    NO_SPACE = 10
+    DELIVERY = 11
+    TIME_LIMIT = 12
+    SEALING = 13
+    INTERRUPTED = 130
+
+
+class BridgeError(Exception):
+    """{detail}"""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
+    fix: ClassVar[str] = ""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+        template = type(self).__doc__ or "{detail}"
+        super().__init__(_fill(template, fields))
+
+    @property
+    def advice(self) -> str:
+        """What to do next, in one or two sentences; empty where there is nothing useful to say."""
+        return _fill(type(self).fix, self.fields)
+
+    @property
+    def name(self) -> str:
+        """The stable name of this kind of error, as it stands in ``--json`` output."""
+        return type(self).__name__
+
+    def to_json(self) -> dict[str, Any]:
+        """The error as it stands in ``errors`` of the ``--json`` document."""
+        return {
+            "error": self.name,
+            "message": str(self),
+            "fix": self.advice,
+            "exit_code": int(self.exit_code),
+        }
+
+
+class _Blank(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def _fill(template: str, fields: dict[str, Any]) -> str:
+    return " ".join(template.format_map(_Blank(fields)).split())
+
+
+# -- usage and configuration ------------------------------------------------------------------------------------------
+
+
+class UsageError(BridgeError):
+    """{detail}"""
+
+    exit_code = ExitCode.USAGE
+    fix = "{fix}"
+
+
+class ConfigurationError(UsageError):
+    """{source}: {detail}"""
+
+
+class SecretOnCommandLineError(UsageError):
+    """A secret was given on the command line ({what}); it would be seen by every user of this machine."""
+
+    fix = "Give it through {how}."
+
+
+class WindowError(UsageError):
+    """The window is not usable: {detail}"""
+
+
+class ScriptRefusedError(UsageError):
+    """{file}:{line}:{column}: {detail}: {text}"""
+
+
+class CommandNotAllowedError(UsageError):
+    """{command} is not on the list of commands that '{verb}' may send; nothing was sent."""
+
+
+# -- the endpoint -----------------------------------------------------------------------------------------------------
+
+
+class EndpointError(BridgeError):
+    """{detail}"""
+
+
+class EndpointUnreachableError(EndpointError):
+    """No privileged endpoint of {stamp} could be reached: {detail}"""
+
+    exit_code = ExitCode.UNREACHABLE
+    fix = (
+        "Check that this machine may open TCP {port} to the ERCS machines (they are on the stamp's"
+        " infrastructure network) and that the addresses are right."
+    )
+
+
+class CertificateRejectedError(EndpointUnreachableError):
+    """The certificate of {host} was not accepted: {detail}"""
+
+    fix = "Give the issuing authority with 'ca_file' of the stamp's configuration, or correct the host name."
+
+
+class NotWSManError(EndpointUnreachableError):
+    """{host} answers, but not as a Windows Remote Management service: {detail}"""
+
+    fix = "Check the address and port: an ERCS machine listens on 5985 (HTTP) or 5986 (HTTPS)."
+
+
+class NoSuchConfigurationError(EndpointUnreachableError):
+    """{host} has no session configuration '{configuration}': it is not an ERCS machine."""
+
+    fix = "Use the address of an ERCS machine (administrator portal, Region management, Properties)."
+
+
+class AuthenticationFailedError(EndpointError):
+    """{host} refused the credentials of {username}."""
+
+    exit_code = ExitCode.AUTHENTICATION
+    fix = (
+        "Check user name (domain\\\\CloudAdmin) and password. Do not try again and again: the account may be"
+        " locked out."
+    )
+
+
+class NotPermittedError(EndpointError):
+    """The endpoint does not permit this: {detail}"""
+
+    exit_code = ExitCode.NOT_PERMITTED
+    fix = "{fix}"
+
+
+class ScriptNotAllowedError(NotPermittedError):
+    """The endpoint refused script text (ScriptsNotAllowed): it takes commands and parameters only."""
+
+    fix = "Use plain commands: 'pep-bridge run --check FILE' says what would be refused and why."
+
+
+class CommandNotFoundError(NotPermittedError):
+    """The endpoint has no command '{command}'."""
+
+    fix = "See what it has with Get-Command; names are singular (Get-AzureStackLog) and differ by version."
+
+
+class ParameterRejectedError(NotPermittedError):
+    """{command} refused its parameters ({error_id}): {detail}"""
+
+    fix = "See the command's own parameters with 'Get-Command {command}' on the endpoint."
+
+
+class QuotaExceededError(EndpointError):
+    """{host} allows no further session: {detail}"""
+
+    exit_code = ExitCode.BUSY
+    fix = "Close stale sessions, or wait until they time out."
+
+
+class CommandFailedError(EndpointError):
+    """{command} failed on the endpoint ({error_id}): {detail}"""
+
+
+class SessionLostError(EndpointError):
+    """The session with {host} was lost and could not be had back in time: {detail}"""
+
+    exit_code = ExitCode.UNREACHABLE
+    fix = "The collection may still run on the stamp: look with 'pep-bridge status' and 'pep-bridge attach'."
+
+
+# -- collection -------------------------------------------------------------------------------------------------------
+
+
+class PreflightError(BridgeError):
+    """{detail}"""
+
+    exit_code = ExitCode.PREFLIGHT
+    fix = "{fix}"
+
+
+class StampBusyError(BridgeError):
+    """{stamp} is busy: {detail}"""
+
+    exit_code = ExitCode.BUSY
+    fix = "{fix}"
+
+
+class TimeLimitError(BridgeError):
+    """The time limit of {limit} was reached: {detail}"""
+
+    exit_code = ExitCode.TIME_LIMIT
+    fix = "{fix}"
+
+
+class JournalError(BridgeError):
+    """The journal {path} cannot be used: {detail}"""
+
+    fix = "{fix}"
+
+
+# -- bundle and stores ------------------------------------------------------------------------------------------------
+
+
+class SealingError(BridgeError):
+    """The bundle could not be sealed: {detail}"""
+
+    exit_code = ExitCode.SEALING
+    fix = "{fix}"
+
+
+class NotABundleError(BridgeError):
+    """{where} is not a bundle: {detail}"""
+
+    exit_code = ExitCode.VERIFICATION
+    fix = "{fix}"
+
+
+class VerificationFailedError(BridgeError):
+    """{where} does not verify: {detail}"""
+
+    exit_code = ExitCode.VERIFICATION
+    fix = "{fix}"
+
+
+class StoreError(BridgeError):
+    """{store}: {detail}"""
+
+    exit_code = ExitCode.DELIVERY
+    fix = "{fix}"
+
+
+class UnsafePathError(StoreError):
+    """{store}: the name {path} is not safe to use: {detail}"""
+
+    fix = "Nothing was read or written under that name."
+
+
+class StoreNotFoundError(StoreError):
+    """{store}: not found: {detail}"""
+
+
+class StoreAccessError(StoreError):
+    """{store}: access was refused: {detail}"""
+
+
+class StoreAuthenticationError(StoreAccessError):
+    """{store}: the credentials were refused: {detail}"""
+
+
+class StoreReadOnlyError(StoreAccessError):
+    """{store}: writing was refused: {detail}"""
+
+
+class StoreFullError(StoreError):
+    """{store}: there is no space left: {detail}"""
+
+    exit_code = ExitCode.NO_SPACE
+    fix = "Free space there and run the same command again: what has arrived is kept."
+
+
+class StoreUnreachableError(StoreError):
+    """{store}: cannot be reached: {detail}"""
+
+
+class ApiVersionError(StoreError):
+    """{store}: the service does not accept API version {version}: {detail}"""
+
+    fix = "Set 'api_version' of the destination (2019-02-02 or 2017-11-09 for a container on the stamp itself)."
+
+
+class DeliveryFailedError(BridgeError):
+    """Delivery to {store} failed; the bundle at {source} is safe: {detail}"""
+
+    exit_code = ExitCode.DELIVERY
+    fix = "{fix}"
+
+
+class InterruptedRunError(BridgeError):
+    """Interrupted: {detail}"""
+
+    exit_code = ExitCode.INTERRUPTED
+    fix = "{fix}"

@@ -1,0 +1,1 @@
+"""A whole stamp on loopback, to rehearse with and to test against."""
