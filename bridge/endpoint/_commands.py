@@ -36,8 +36,8 @@ class Parameter:
     """One name and value as they go into the command object.
 
     ``name`` is as written, dash and colon included (``-FilterByRole``, ``-IncludeDumpFile:``), and ``None`` for a
-    positional value. ``value`` is ``None`` where a name stands alone; the value then follows as a positional one and the
-    endpoint's binder decides, as it does for PowerShell's own clients (psrpcore form ``("-Name", nil), (nil, value)``).
+    positional value. ``value`` is ``None`` where a name stands alone; the value then follows as a positional one and
+    the endpoint's binder decides, as it does for PowerShell's own clients (``("-Name", nil), (nil, value)``).
     """
 
     name: str | None

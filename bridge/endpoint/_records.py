@@ -54,7 +54,8 @@ class Record:
     """One record with the time it reached the bridge.
 
     ``data`` is JSON-like: objects are dicts of their properties, dates are ISO 8601 strings, enums their names.
-    ``text`` is what PowerShell would print on one line. ``raw`` is the CLIXML payload, kept only where it could not be read.
+    ``text`` is what PowerShell would print on one line. ``raw`` is the CLIXML payload, kept only where it
+    could not be read.
     """
 
     stream: Stream

@@ -51,7 +51,7 @@ class CredentialValue:
     password: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class SimulatedError(Exception):
     """An ErrorRecord to be: raised by ``run`` it is terminating, given to ``write_error`` it is not."""
 
@@ -76,8 +76,8 @@ class CommandContext(Protocol):
     machine: str
 
     def write_output(self, value: Any) -> None:
-        """A value for the next command or the client: ``str``, number, ``bool``, ``datetime``, list, or a mapping, which
-        becomes an object with those properties (key ``PSTypeName`` names its type)."""
+        """A value for the next command or the client: ``str``, number, ``bool``, ``datetime``, list, or a mapping,
+        which becomes an object with those properties (key ``PSTypeName`` names its type)."""
         ...
 
     def write_error(self, error: SimulatedError) -> None: ...

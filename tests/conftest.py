@@ -1,0 +1,17 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def pwsh() -> str:
+    """The PowerShell engine that judges: ``PEP_BRIDGE_PWSH``, else ``pwsh`` on PATH."""
+    found = os.environ.get("PEP_BRIDGE_PWSH") or shutil.which("pwsh")
+    if not found:
+        pytest.skip("not run: no PowerShell engine (set PEP_BRIDGE_PWSH, or put pwsh on PATH)")
+    return found
