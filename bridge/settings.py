@@ -1,0 +1,251 @@
+"""The configuration: one TOML file, overlaid by environment variables; unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bridge.errors import ConfigurationError
+from bridge.stamp import HTTP_PORT, EndpointAddress, Stamp
+
+APP_NAME = "pep-bridge"
+ENV_PREFIX = "PEP_BRIDGE_"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EndpointSettings(_Model):
+    """One ERCS machine. In the file a bare string is its host."""
+
+    host: str = Field(min_length=1)
+    name: str = ""
+    port: int = Field(default=HTTP_PORT, ge=1, le=65535)
+    https_port: int | None = Field(default=None, ge=1, le=65535)
+
+
+class StampSettings(_Model):
+    """``[stamps.NAME]``: how to reach a stamp."""
+
+    endpoints: tuple[EndpointSettings, ...] = Field(min_length=1)
+    username: str | None = None
+    password_file: Path | None = None
+    domain: str | None = None
+    region: str | None = None
+    external_fqdn: str | None = None
+    timezone: str | None = None
+    cloud_id: str | None = None
+    version: str | None = None
+    configuration_name: str = "PrivilegedEndpoint"
+    https: bool = False
+    ca_file: Path | None = None
+    portal: str | None = None
+    arm: str | None = None
+
+    @field_validator("endpoints", mode="before")
+    @classmethod
+    def _host_alone(cls, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return tuple({"host": item} if isinstance(item, str) else item for item in value)
+        return value
+
+    def to_stamp(self, name: str) -> Stamp:
+        """The stamp that these settings describe; endpoints without a name are ERCS01, 02, 03 in turn."""
+        return Stamp(
+            name=name,
+            endpoints=tuple(
+                EndpointAddress(
+                    name=endpoint.name or f"ERCS{number:02}",
+                    host=endpoint.host,
+                    port=endpoint.port,
+                    https_port=endpoint.https_port,
+                )
+                for number, endpoint in enumerate(self.endpoints, start=1)
+            ),
+            username=self.username,
+            domain=self.domain,
+            region=self.region,
+            external_fqdn=self.external_fqdn,
+            timezone=self.timezone,
+            cloud_id=self.cloud_id,
+            version=self.version,
+            configuration_name=self.configuration_name,
+            use_https=self.https,
+            ca_file=self.ca_file,
+        )
+
+
+class DestinationSettings(_Model):
+    """``[destinations.NAME]``: a place for bundles, by name."""
+
+    location: str = Field(min_length=1)
+    username: str | None = None
+    password_file: Path | None = None
+    sas_file: Path | None = None
+    api_version: str | None = None
+    encrypt: bool = False
+    staging: str | None = None
+
+
+class TransferPreferences(_Model):
+    """``[transfer]``: how politely a line is used."""
+
+    limit_rate: str | None = None
+    quiet_hours: str | None = None
+    connections: int | None = Field(default=None, ge=1, le=32)
+
+
+class CollectionPreferences(_Model):
+    """``[collection]``: what ``collect`` does where its options are silent."""
+
+    since: str = "4h"
+    to: str | None = None
+    timeout_minutes: int = Field(default=240, ge=1, le=1440)
+    roles: tuple[str, ...] = ()
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured.
+
+    ``PEP_BRIDGE_TRANSFER__LIMIT_RATE=20Mbit`` overlays ``limit_rate`` of ``[transfer]``.
+    """
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    stamps: dict[str, StampSettings] = {}
+    destinations: dict[str, DestinationSettings] = {}
+    transfer: TransferPreferences = TransferPreferences()
+    collection: CollectionPreferences = CollectionPreferences()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes over the file, whose content arrives as keyword arguments."""
+        return (env_settings, init_settings)
+
+    def stamp(self, name: str) -> Stamp:
+        """The stamp of that name.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        return self.stamp_settings(name).to_stamp(name)
+
+    def stamp_settings(self, name: str) -> StampSettings:
+        """``[stamps.NAME]`` as configured; raises ``ConfigurationError`` where there is none."""
+        try:
+            return self.stamps[name]
+        except KeyError:
+            known = ", ".join(sorted(self.stamps)) or "none yet"
+            raise ConfigurationError(
+                source="stamp",
+                detail=f"there is no stamp '{name}' in the configuration (known: {known})",
+                fix="Add it with 'pep-bridge stamp add', or see 'pep-bridge config show'.",
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and where each of them came from."""
+
+    settings: Settings
+    file: Path | None
+    origins: Mapping[str, str]
+    """Dotted key to ``file``, ``environment`` or ``default``."""
+
+
+def default_config_file() -> Path:
+    """The user's configuration file, where the operating system wants it."""
+    from platformdirs import user_config_path
+
+    return user_config_path(APP_NAME, appauthor=False) / "config.toml"
+
+
+def default_state_dir() -> Path:
+    """The user's state folder, where the operating system wants it."""
+    from platformdirs import user_state_path
+
+    return user_state_path(APP_NAME, appauthor=False)
+
+
+def load_settings(file: Path | None = None) -> Loaded:
+    """Reads the configuration; an absent file is an error only where it was named.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is not TOML, or holds something unknown or wrong.
+    """
+    named = file is not None
+    path = file or default_config_file()
+    document: dict[str, Any] = {}
+    if named or path.exists():
+        document = _read_toml(path)
+        _resolve_paths(document, path.parent)
+    try:
+        settings = Settings(**document)
+    except ValidationError as error:
+        raise ConfigurationError(
+            source=str(path), detail=_first_problem(error), fix="Correct the file; 'pep-bridge config show' helps."
+        ) from None
+    origins = dict.fromkeys(_leaves(settings.model_dump()), "default")
+    origins |= dict.fromkeys(_leaves(document), "file")
+    origins |= dict.fromkeys(_leaves(EnvSettingsSource(Settings)()), "environment")
+    return Loaded(settings=settings, file=path if document else None, origins=origins)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigurationError(
+            source=str(path),
+            detail=f"cannot be read: {error.strerror}",
+            fix="Check the path and the permissions of the file.",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            source=str(path),
+            detail=f"is not TOML: {error}",
+            fix="In TOML a Windows path goes into single quotes: location = '\\\\nas\\logs'.",
+        ) from error
+
+
+def _resolve_paths(document: dict[str, Any], base: Path) -> None:
+    """Relative file names in the file are relative to the file."""
+    for table in ("stamps", "destinations"):
+        entries = document.get(table)
+        for entry in entries.values() if isinstance(entries, dict) else ():
+            for key in ("password_file", "sas_file", "ca_file"):
+                if isinstance(entry, dict) and isinstance(entry.get(key), str):
+                    entry[key] = str(base / Path(entry[key]).expanduser())
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors(include_input=False, include_url=False)
+    lines = [f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in problems]
+    return "; ".join(lines[:5])
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    elif prefix:
+        yield prefix
