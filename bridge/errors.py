@@ -92,7 +92,7 @@ class SecretOnCommandLineError(UsageError):
 
 
 class WindowError(UsageError):
-    """The window is not usable: {detail}"""
+    """The window is not usable: {detail}."""
 
 
 class ScriptRefusedError(UsageError):
@@ -221,6 +221,25 @@ class JournalError(BridgeError):
     fix = "{fix}"
 
 
+class NoSuchRunError(UsageError):
+    """The journal has no run '{run}'."""
+
+    fix = "See the runs with 'pep-bridge history'; the first characters of an id are enough where only one run has them."
+
+
+class ImpossibleTransitionError(BridgeError):
+    """Run {run} is {old}; from there it cannot become {new}."""
+
+    fix = "See where it stands with 'pep-bridge show {run}'."
+
+
+class RunDrivenError(BridgeError):
+    """Run {run} is driven by another process of this machine ({owner})."""
+
+    exit_code = ExitCode.BUSY
+    fix = "Watch it there, or end that process and run 'pep-bridge attach {run}'."
+
+
 # -- bundle and stores ------------------------------------------------------------------------------------------------
 
 
@@ -281,8 +300,42 @@ class StoreFullError(StoreError):
     fix = "Free space there and run the same command again: what has arrived is kept."
 
 
+class StoreExistsError(StoreError):
+    """{store}: there is already a file of that name: {detail}"""
+
+
+class StoreClosedError(StoreError):
+    """{store}: it was closed and cannot be used any more."""
+
+
+class StoreCorruptError(StoreError):
+    """{store}: what arrived is not what was sent: {detail}"""
+
+    fix = "Run the same command again; if it happens again, the line or the server changes bytes."
+
+
+class StorePermissionError(StoreAccessError):
+    """{store}: the SAS does not allow this: {detail}"""
+
+    fix = "Make a new SAS for this container with the permissions Read, Write, Create and List."
+
+
+class SasExpiredError(StoreAuthenticationError):
+    """{store}: the SAS is not valid now: {detail}"""
+
+    fix = "Make a new SAS that outlives the collection and its delivery (12 hours or more), and check the clock here."
+
+
+class SasError(StoreAuthenticationError):
+    """{store}: the SAS cannot be used: {detail}"""
+
+    fix = "Copy the SAS token again, from '?sv=' or 'sv=' to its end, without line breaks."
+
+
 class StoreUnreachableError(StoreError):
     """{store}: cannot be reached: {detail}"""
+
+    fix = "Check the name, the port and the line, then run the same command again: what has arrived is kept."
 
 
 class ApiVersionError(StoreError):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from bridge.errors import UnsafePathError
+
 Buffer = bytes | bytearray | memoryview
+UnsafeNameHandler = Callable[[UnsafePathError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Entry:
 
 
 class Reader(Protocol):
-    """An open file that is read front to back."""
+    """An open file that is read front to back, by one thread at a time."""
 
     size_bytes: int
 
@@ -55,8 +58,13 @@ class Store(Protocol):
         """Where this is, for people: a path, a UNC path or a URL without its query. Never a secret."""
         ...
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Every file at or below a folder, at any depth, sorted by path. An absent folder has no files."""
+    def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
+        """Every file at or below a folder, at any depth, sorted by path. An absent folder has no files.
+
+        A name found there that ``check_path`` refuses, or that is no plain file or folder (a symbolic link, a
+        device), is not followed: ``on_unsafe`` is called with the error and the listing goes on; without a handler
+        the error is raised where it is met, so that nothing is passed over in silence.
+        """
         ...
 
     def stat(self, path: str) -> Entry:
@@ -65,8 +73,14 @@ class Store(Protocol):
 
     def open_read(self, path: str, offset: int = 0) -> AbstractContextManager[Reader]: ...
 
-    def open_write(self, path: str, size_bytes: int | None = None) -> AbstractContextManager[Writer]:
-        """A new file, or the replacement of an old one; folders on the way are made."""
+    def open_write(
+        self, path: str, size_bytes: int | None = None, *, replace: bool = True
+    ) -> AbstractContextManager[Writer]:
+        """A new file, or the replacement of an old one; folders on the way are made.
+
+        With ``replace=False`` the commit raises ``StoreExistsError`` where a file of that name is there already;
+        of several writers, in any process, exactly one succeeds.
+        """
         ...
 
     def remove(self, path: str) -> None:
@@ -78,7 +92,65 @@ class Store(Protocol):
         ...
 
     def at(self, path: str) -> Store:
-        """The same store rooted one folder deeper."""
+        """The same store rooted one folder deeper: a view that shares its connections and ends when it is closed."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends connections; every later call raises ``StoreClosedError``. Closing twice is no error."""
+        ...
+
+
+class PartialStore(Store, Protocol):
+    """A store of files (folder, share) that can go on with a half-written one, in this process or a later one."""
+
+    def partial_bytes(self, path: str) -> int:
+        """How much of an uncommitted, resumable write of this file is there; 0 where there is none."""
+        ...
+
+    def open_read_partial(self, path: str) -> AbstractContextManager[Reader]:
+        """Reads what is there of it, so that it can be checked before it is continued."""
+        ...
+
+    def open_resume(self, path: str, offset: int, size_bytes: int | None = None) -> AbstractContextManager[Writer]:
+        """A write that is kept when it is left without ``commit`` (or killed) and goes on at ``offset``, cutting off
+        whatever lies beyond; offset 0 starts anew. One writer a path at a time."""
+        ...
+
+    def remove_partial(self, path: str) -> None:
+        """Removes what is there of it; nothing there is no error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An uncommitted block of a blob: its id (Base64, as on the wire) and its size."""
+
+    block_id: str
+    size_bytes: int
+
+
+class BlockStore(Store, Protocol):
+    """A store of blobs (container) that are made of blocks, staged in any order and then committed as a list."""
+
+    @property
+    def max_block_bytes(self) -> int:
+        """The largest block that the API version in use takes (Put Block, Microsoft Learn)."""
+        ...
+
+    def staged_blocks(self, path: str) -> tuple[Block, ...]:
+        """The uncommitted blocks of a blob; raises ``StorePermissionError`` where the SAS lacks read."""
+        ...
+
+    def stage_block(self, path: str, block_id: str, data: Buffer, *, md5: bytes | None = None) -> None:
+        """Sends one block; with ``md5`` the service refuses bytes that changed on the way."""
+        ...
+
+    def commit_blocks(
+        self, path: str, block_ids: tuple[str, ...], size_bytes: int, *, content_md5: bytes | None = None
+    ) -> Entry:
+        """Makes the blob of its blocks, in this order, with the MD5 of the whole as its property."""
+        ...
+
+    def put(self, path: str, data: Buffer, *, md5: bytes | None = None) -> Entry:
+        """A small blob in one request; with ``md5`` the service checks it and keeps it as the blob's property."""
+        ...

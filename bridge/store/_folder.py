@@ -1,0 +1,389 @@
+"""The store that is a folder of this machine (or a UNC path that Windows itself opens)."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bridge.errors import (
+    StoreClosedError,
+    StoreCorruptError,
+    StoreError,
+    StoreNotFoundError,
+    UnsafePathError,
+)
+from bridge.store._names import is_hidden, partial_name, temporary_name
+from bridge.store._os_errors import store_error, store_errors
+from bridge.store._paths import check_path
+from bridge.store._protocol import Buffer, Entry, Reader, UnsafeNameHandler, Writer
+
+_FILE_MODE = 0o600
+_FOLDER_MODE = 0o700
+_READ = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe under a file's name must not stop us
+)
+_WRITE = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_REPARSE_LINKS = {0xA000000C, 0xA0000003}  # IO_REPARSE_TAG_SYMLINK, IO_REPARSE_TAG_MOUNT_POINT (MS-FSCC 2.1.2.1)
+
+
+class FolderStore:
+    """Files below one folder; symbolic links and junctions below it are never followed.
+
+    Files are made for their owner alone (0600 in folders of 0700; on Windows they inherit the folder's list). A file
+    is written beside its place, flushed to the disk and then renamed.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        location: str | None = None,
+        on_close: Callable[[], None] = lambda: None,
+        view_of: FolderStore | None = None,
+    ) -> None:
+        self._root = os_path(root)
+        self._location = location or str(root)
+        self._on_close = on_close
+        self._view_of = view_of
+        self._closed = view_of._closed if view_of else threading.Event()
+
+    @property
+    def location(self) -> str:
+        return self._location
+
+    @property
+    def root(self) -> Path:
+        """The folder itself, as a path that other programs understand."""
+        return Path(self._location)
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
+        self._check_open()
+        prefix = prefix.rstrip("/")
+        if prefix:
+            self._checked(prefix)
+        return self._walk(prefix, on_unsafe)
+
+    def _walk(self, folder: str, on_unsafe: UnsafeNameHandler | None) -> Iterator[Entry]:
+        for name, found in self._scan(folder):
+            path = f"{folder}/{name}" if folder else name
+            try:
+                check_path(path, self.location)
+                mode = self._mode_in_listing(path, found)
+            except UnsafePathError as error:
+                if on_unsafe is None:
+                    raise
+                on_unsafe(error)
+                continue
+            if mode is None or is_hidden(name):
+                continue
+            if stat.S_ISDIR(mode):
+                yield from self._walk(path, on_unsafe)
+            else:
+                with suppress(FileNotFoundError):
+                    yield Entry(path, found.stat(follow_symlinks=False).st_size)
+
+    def _scan(self, folder: str) -> Sequence[tuple[str, os.DirEntry[str]]]:
+        try:
+            with os.scandir(self._full(folder)) as entries:
+                found = [(entry.name, entry) for entry in entries]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise store_error(self.location, error, folder, writing=False) from error
+        # A folder sorts as its files do, by the whole path: "a.txt" stands before "a/b" ('.' < '/').
+        return sorted(found, key=lambda item: item[0] + "/" if item[1].is_dir(follow_symlinks=False) else item[0])
+
+    def _mode_in_listing(self, path: str, found: os.DirEntry[str]) -> int | None:
+        try:
+            status = found.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None  # the stamp is still at work there
+        except OSError as error:
+            raise store_error(self.location, error, path, writing=False) from error
+        if _is_link(status) or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise UnsafePathError(store=self.location, path=ascii(path), detail="it is a link or a device, not a file")
+        return status.st_mode
+
+    def stat(self, path: str) -> Entry:
+        full = self._checked(path)
+        with store_errors(self.location, path, writing=False):
+            status = os.lstat(full)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreNotFoundError(store=self.location, detail=f"{path}: it is a folder, not a file", path=path)
+        return Entry(path, status.st_size)
+
+    def free_bytes(self) -> int | None:
+        self._check_open()
+        folder = Path(self._root)
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        with store_errors(self.location, "", writing=False):
+            return shutil.disk_usage(folder).free
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def open_read(self, path: str, offset: int = 0) -> Iterator[Reader]:
+        with self._open_reader(self._checked(path), path, offset) as reader:
+            yield reader
+
+    @contextmanager
+    def open_read_partial(self, path: str) -> Iterator[Reader]:
+        self._checked(path)
+        with self._open_reader(self._full(partial_name(path)), path, 0) as reader:
+            yield reader
+
+    @contextmanager
+    def _open_reader(self, full: str, path: str, offset: int) -> Iterator[Reader]:
+        with store_errors(self.location, path, writing=False):
+            file = io.FileIO(os.open(full, _READ))
+        with file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise StoreNotFoundError(store=self.location, detail=f"{path}: it is not a file", path=path)
+            file.seek(offset)
+            yield _FolderReader(file, status.st_size, self.location, path)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def open_write(self, path: str, size_bytes: int | None = None, *, replace: bool = True) -> Iterator[Writer]:
+        full = self._checked(path)
+        temporary = self._full(temporary_name(path))
+        writer = self._open_writer(path, full, temporary, size_bytes, flags=os.O_CREAT | os.O_EXCL, replace=replace)
+        try:
+            yield writer
+        finally:
+            if not writer.close():
+                with store_errors(self.location, path, writing=True), suppress(FileNotFoundError):
+                    Path(temporary).unlink()
+
+    @contextmanager
+    def open_resume(self, path: str, offset: int, size_bytes: int | None = None) -> Iterator[Writer]:
+        full = self._checked(path)
+        temporary = self._full(partial_name(path))
+        writer = self._open_writer(path, full, temporary, size_bytes, flags=os.O_CREAT)
+        try:
+            writer.go_on_at(offset)
+            yield writer
+        finally:
+            writer.close()
+
+    def _open_writer(
+        self, path: str, full: str, temporary: str, size_bytes: int | None, *, flags: int, replace: bool = True
+    ) -> _FolderWriter:
+        with store_errors(self.location, path, writing=True):
+            _make_folders(Path(full).parent)
+            if Path(full).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            file = io.FileIO(os.open(temporary, _WRITE | flags, _FILE_MODE), "r+")
+        return _FolderWriter(
+            file,
+            location=self.location,
+            path=path,
+            full=full,
+            temporary=temporary,
+            size_bytes=size_bytes,
+            replace=replace,
+        )
+
+    def partial_bytes(self, path: str) -> int:
+        self._checked(path)
+        with store_errors(self.location, path, writing=False):
+            try:
+                return os.lstat(self._full(partial_name(path))).st_size
+            except FileNotFoundError:
+                return 0
+
+    def remove_partial(self, path: str) -> None:
+        self._checked(path)
+        self._unlink(self._full(partial_name(path)), path)
+
+    def remove(self, path: str) -> None:
+        self._unlink(self._checked(path), path)
+
+    def _unlink(self, full: str, path: str) -> None:
+        with store_errors(self.location, path, writing=True), suppress(FileNotFoundError, NotADirectoryError):
+            Path(full).unlink()
+
+    # -- places -------------------------------------------------------------------------------------------------------
+
+    def at(self, path: str) -> FolderStore:
+        full = self._checked(path)
+        separator = "\\" if self._location.startswith("\\\\") else os.sep
+        location = separator.join([self._location.rstrip("/\\"), *path.split("/")])
+        return FolderStore(full, location=location, view_of=self)
+
+    def close(self) -> None:
+        if self._view_of is None and not self._closed.is_set():
+            self._closed.set()
+            self._on_close()
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise StoreClosedError(store=self.location)
+
+    def _full(self, path: str) -> str:
+        return os.path.join(self._root, *path.split("/")) if path else self._root  # noqa: PTH118 - \\?\ paths as they are
+
+    def _checked(self, path: str) -> str:
+        """The path in the operating system's form, once no part of it below the root is a link."""
+        self._check_open()
+        check_path(path, self.location)
+        full = self._root
+        for part in path.split("/"):
+            full = os.path.join(full, part)  # noqa: PTH118
+            try:
+                status = os.lstat(full)
+            except (FileNotFoundError, NotADirectoryError):
+                break
+            except OSError as error:
+                raise store_error(self.location, error, path, writing=False) from error
+            if _is_link(status):
+                raise UnsafePathError(store=self.location, path=ascii(path), detail="a part of it is a link")
+        return self._full(path)
+
+
+class _FolderReader:
+    def __init__(self, file: io.FileIO, size_bytes: int, location: str, path: str) -> None:
+        self.size_bytes = size_bytes
+        self._file = file
+        self._location = location
+        self._path = path
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        with store_errors(self._location, self._path, writing=False):
+            return self._file.readinto(buffer) or 0
+
+
+class _FolderWriter:
+    def __init__(
+        self,
+        file: io.FileIO,
+        *,
+        location: str,
+        path: str,
+        full: str,
+        temporary: str,
+        size_bytes: int | None,
+        replace: bool,
+    ) -> None:
+        self._file = file
+        self._location = location
+        self._path = path
+        self._full = full
+        self._temporary = temporary
+        self._size_bytes = size_bytes
+        self._replace = replace
+        self._written = 0
+        self._committed = False
+
+    def go_on_at(self, offset: int) -> None:
+        with store_errors(self._location, self._path, writing=True):
+            there = os.fstat(self._file.fileno()).st_size
+            if offset > there:
+                raise StoreError(
+                    store=self._location, detail=f"{self._path}: only {there} bytes are there, not {offset}"
+                )
+            self._file.truncate(offset)
+            self._file.seek(offset)
+        self._written = offset
+
+    def write(self, data: Buffer, /) -> None:
+        rest = memoryview(data).cast("B")
+        with store_errors(self._location, self._path, writing=True):
+            while rest:
+                written = self._file.write(rest)
+                self._written += written
+                rest = rest[written:]
+
+    def commit(self) -> Entry:
+        if self._size_bytes is not None and self._written != self._size_bytes:
+            raise StoreCorruptError(
+                store=self._location,
+                detail=f"{self._path}: {self._written} bytes were written, {self._size_bytes} were announced",
+            )
+        with store_errors(self._location, self._path, writing=True):
+            os.fsync(self._file.fileno())
+            self._file.close()
+            if self._replace:
+                os.replace(self._temporary, self._full)  # noqa: PTH105 - \\?\ paths as they are
+            else:
+                _rename_to_new(self._temporary, self._full)
+            self._committed = True
+            _sync_folder(self._full)
+        return Entry(self._path, self._written)
+
+    def close(self) -> bool:
+        """Closes the file; tells whether it was committed."""
+        self._file.close()
+        return self._committed
+
+
+def os_path(root: Path | str) -> str:
+    """An absolute path; on Windows in the form that has no limit of 260 characters (Naming Files, Microsoft Learn)."""
+    if sys.platform != "win32":
+        return os.path.abspath(root)  # noqa: PTH100 - a link at the root itself is the caller's choice
+    full = os.path.abspath(root)  # type: ignore[unreachable,unused-ignore]  # noqa: PTH100
+    if full.startswith("\\\\?\\"):
+        return full
+    if full.startswith("\\\\"):
+        return "\\\\?\\UNC\\" + full[2:]
+    return "\\\\?\\" + full
+
+
+def _make_folders(folder: Path) -> None:
+    """Path.mkdir(parents=True) would give the folders on the way everybody's permissions."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+
+
+def _is_link(status: os.stat_result) -> bool:
+    return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) in _REPARSE_LINKS
+
+
+def _rename_to_new(source: str, target: str) -> None:
+    if os.name == "nt":
+        os.rename(source, target)  # noqa: PTH104 - refuses an existing target on Windows
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links: take the name first, then put the contents there.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE))
+        os.replace(source, target)  # noqa: PTH105
+        return
+    os.unlink(source)  # noqa: PTH108
+
+
+def _sync_folder(full: str) -> None:
+    if os.name == "nt":
+        return  # Windows has no handle on a folder that can be flushed without more rights
+    folder = os.open(os.path.dirname(full), os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))  # noqa: PTH120
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some network file systems cannot
+            raise
+    finally:
+        os.close(folder)
