@@ -48,6 +48,8 @@ class StampSettings(_Model):
     ca_file: Path | None = None
     portal: str | None = None
     arm: str | None = None
+    shared_disk: bool = False
+    """The endpoint sees this machine's folders: true of a simulated stamp on this machine only."""
 
     @field_validator("endpoints", mode="before")
     @classmethod
@@ -249,3 +251,43 @@ def _leaves(value: Any, prefix: str = "") -> Iterator[str]:
             yield from _leaves(item, f"{prefix}.{key}" if prefix else str(key))
     elif prefix:
         yield prefix
+
+
+def save_stamp(file: Path, name: str, stamp: StampSettings, *, replace: bool = False) -> None:
+    """Writes ``[stamps.NAME]`` into the configuration; comments and the order of the rest stay.
+
+    Raises:
+        ConfigurationError: the file is not TOML, cannot be written, or has that stamp already.
+    """
+    import tomlkit
+
+    document = tomlkit.parse(file.read_text(encoding="utf-8-sig")) if file.exists() and _read_toml(file) else None
+    document = document if document is not None else tomlkit.document()
+    stamps = document.setdefault("stamps", tomlkit.table(is_super_table=True))
+    if name in stamps and not replace:
+        raise ConfigurationError(
+            source=str(file), detail=f"there is a stamp '{name}' already", fix="Give --replace to write over it."
+        )
+    values = stamp.model_dump(mode="json", exclude_defaults=True)
+    values["endpoints"] = [
+        endpoint.host if endpoint == EndpointSettings(host=endpoint.host) else endpoint.model_dump(exclude_none=True)
+        for endpoint in stamp.endpoints
+    ]
+    table = tomlkit.table()
+    for key, value in values.items():
+        table.add(key, value)
+    stamps[name] = table
+    _write_atomically(file, tomlkit.dumps(document))
+
+
+def _write_atomically(file: Path, text: str) -> None:
+    beside = file.with_name(f".{file.name}.new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside.touch(mode=0o600)
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(file)
+    except OSError as error:
+        raise ConfigurationError(
+            source=str(file), detail=f"cannot be written: {error.strerror}", fix="Check the folder's permissions."
+        ) from error
