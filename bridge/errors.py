@@ -191,6 +191,15 @@ class SessionLostError(EndpointError):
     fix = "The collection may still run on the stamp: look with 'pep-bridge status' and 'pep-bridge attach'."
 
 
+class SessionGoneError(SessionLostError):
+    """{host} no longer has the session: {detail}"""
+
+    fix = (
+        "It was closed, timed out, or the machine restarted. Look at the output folder: what the stamp wrote is still"
+        " there."
+    )
+
+
 # -- collection -------------------------------------------------------------------------------------------------------
 
 
@@ -224,7 +233,9 @@ class JournalError(BridgeError):
 class NoSuchRunError(UsageError):
     """The journal has no run '{run}'."""
 
-    fix = "See the runs with 'pep-bridge history'; the first characters of an id are enough where only one run has them."
+    fix = (
+        "See the runs with 'pep-bridge history'; the first characters of an id are enough where only one run has them."
+    )
 
 
 class ImpossibleTransitionError(BridgeError):

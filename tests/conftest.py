@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+pytest_plugins = ["tests.support.fixtures_servers"]
+
 
 @pytest.fixture(scope="session")
 def pwsh() -> str:

@@ -1,6 +1,40 @@
 """Where bundles live: a local folder, an SMB share or a blob container, behind one protocol."""
 
+from bridge.store._destination import Destination, DestinationKind, parse_destination
+from bridge.store._folder import FolderStore
+from bridge.store._open import open_store
 from bridge.store._paths import check_path
-from bridge.store._protocol import Buffer, Entry, Reader, Store, Writer
+from bridge.store._protocol import (
+    Block,
+    BlockStore,
+    Buffer,
+    Entry,
+    PartialStore,
+    Reader,
+    Store,
+    UnsafeNameHandler,
+    Writer,
+)
+from bridge.store._sas import SasInfo, describe_sas
+from bridge.store._settings import StoreSettings
 
-__all__ = ["Buffer", "Entry", "Reader", "Store", "Writer", "check_path"]
+__all__ = [
+    "Block",
+    "BlockStore",
+    "Buffer",
+    "Destination",
+    "DestinationKind",
+    "Entry",
+    "FolderStore",
+    "PartialStore",
+    "Reader",
+    "SasInfo",
+    "Store",
+    "StoreSettings",
+    "UnsafeNameHandler",
+    "Writer",
+    "check_path",
+    "describe_sas",
+    "open_store",
+    "parse_destination",
+]

@@ -57,7 +57,7 @@ class FolderStore:
         self._location = location or str(root)
         self._on_close = on_close
         self._view_of = view_of
-        self._closed = view_of._closed if view_of else threading.Event()
+        self._closed: threading.Event = view_of._closed if view_of else threading.Event()
 
     @property
     def location(self) -> str:
@@ -94,7 +94,7 @@ class FolderStore:
                 yield from self._walk(path, on_unsafe)
             else:
                 with suppress(FileNotFoundError):
-                    yield Entry(path, found.stat(follow_symlinks=False).st_size)
+                    yield _entry(path, os.lstat(self._full(path)))
 
     def _scan(self, folder: str) -> Sequence[tuple[str, os.DirEntry[str]]]:
         try:
@@ -124,7 +124,7 @@ class FolderStore:
             status = os.lstat(full)
         if not stat.S_ISREG(status.st_mode):
             raise StoreNotFoundError(store=self.location, detail=f"{path}: it is a folder, not a file", path=path)
-        return Entry(path, status.st_size)
+        return _entry(path, status)
 
     def free_bytes(self) -> int | None:
         self._check_open()
@@ -326,7 +326,7 @@ class _FolderWriter:
                 _rename_to_new(self._temporary, self._full)
             self._committed = True
             _sync_folder(self._full)
-        return Entry(self._path, self._written)
+            return _entry(self._path, os.lstat(self._full))
 
     def close(self) -> bool:
         """Closes the file; tells whether it was committed."""
@@ -344,6 +344,10 @@ def os_path(root: Path | str) -> str:
     if full.startswith("\\\\"):
         return "\\\\?\\UNC\\" + full[2:]
     return "\\\\?\\" + full
+
+
+def _entry(path: str, status: os.stat_result) -> Entry:
+    return Entry(path, status.st_size, etag=f"{status.st_mtime_ns:x}-{status.st_size:x}")
 
 
 def _make_folders(folder: Path) -> None:

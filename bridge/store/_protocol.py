@@ -16,7 +16,8 @@ UnsafeNameHandler = Callable[[UnsafePathError], None]
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One file of a store. ``path`` is relative to the store's root, with ``/`` between its parts, and has passed
-    ``check_path``. ``md5`` and ``etag`` are what a service says of it, where it says anything."""
+    ``check_path``. ``md5`` is what a service says of its contents, where it says anything; ``etag`` changes when the
+    file does (of a folder or share: the time of its last write, with its size)."""
 
     path: str
     size_bytes: int

@@ -1,0 +1,520 @@
+"""The store that is a container of blobs, reached with a SAS."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import re
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from bridge.errors import (
+    ApiVersionError,
+    StoreClosedError,
+    StoreCorruptError,
+    StoreError,
+    StoreNotFoundError,
+    StoreUnreachableError,
+    UnsafePathError,
+)
+from bridge.secrets import Secret
+from bridge.store._container_errors import service_error
+from bridge.store._paths import check_path
+from bridge.store._protocol import Block, Buffer, Entry, Reader, UnsafeNameHandler, Writer
+from bridge.store._sas import describe_sas, sas_token
+from bridge.store._settings import StoreSettings
+
+if TYPE_CHECKING:
+    from azure.core.exceptions import HttpResponseError
+    from azure.storage.blob import BlobClient, ContainerClient
+
+T = TypeVar("T")
+
+API_VERSIONS = ("2019-02-02", "2017-11-09", "2017-04-17")
+"""What is tried, in this order: stamps since 2005, since 1811, before (Azure Stack Hub storage differences)."""
+_OLDEST_OF_THE_CLIENT = "2019-02-02"
+_LARGE_BLOCKS_SINCE = "2019-12-12"
+MAX_BLOCKS = 50_000
+_READ_BYTES = 4 * 1024 * 1024
+_BLOCK_BYTES = 4 * 1024 * 1024
+_BLOCKS_BEFORE_LARGER = 10_000
+
+_VERSION = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_SIGNATURE = re.compile(r"(?i)(sig=)[^&\s\"']+")
+
+
+class ContainerStore:
+    """Blobs of one container, below one folder of it. Names are the paths; there are no folders as such."""
+
+    def __init__(
+        self,
+        container_url: str,
+        sas: Secret,
+        *,
+        root: str = "",
+        settings: StoreSettings | None = None,
+    ) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            container_url: scheme, host, account where it stands in the path, and container; no query.
+            sas: a token, or a URL with one.
+            root: the folder below the container, ``/``-separated.
+
+        Raises:
+            SasError: the SAS cannot be read.
+        """
+        self.container_url = container_url.rstrip("/")
+        self.root = root
+        self.sas = sas_token(sas)
+        self.sas_info = describe_sas(sas)
+        self._settings = settings or StoreSettings()
+        self._line = _Line(self.container_url, self.sas, self._settings)
+
+    @property
+    def location(self) -> str:
+        return "/".join(filter(None, [self.container_url, self.root]))
+
+    @property
+    def api_version(self) -> str:
+        """What requests carry as ``x-ms-version``; without a setting it may step down at the first refusal."""
+        return self._line.version
+
+    @property
+    def ca_file(self) -> str | None:
+        return self._settings.ca_file
+
+    @property
+    def max_block_bytes(self) -> int:
+        return (4000 if self.api_version >= _LARGE_BLOCKS_SINCE else 100) * 1024 * 1024
+
+    def blob_url(self, path: str) -> str:
+        """The address of a blob, percent-encoded and without the SAS."""
+        return f"{self.container_url}/{quote(self._name(path), safe='/~')}"
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
+        self._line.check_open(self.location)
+        prefix = prefix.rstrip("/")
+        start = self._name(prefix) if prefix else self.root
+        return self._listed(f"{start}/" if start else "", on_unsafe)
+
+    def _listed(self, starts_with: str, on_unsafe: UnsafeNameHandler | None) -> Iterator[Entry]:
+        pages = self._call("", "l", lambda line: iter(line.container.list_blobs(name_starts_with=starts_with or None)))
+        below_root = len(self.root) + 1 if self.root else 0
+        while (blob := self._call("", "l", lambda _: next(pages, None))) is not None:
+            path = str(blob.name)[below_root:]
+            try:
+                check_path(path, self.location)
+            except UnsafePathError as error:
+                if on_unsafe is None:
+                    raise
+                on_unsafe(error)
+                continue
+            md5 = blob.content_settings.content_md5
+            yield Entry(path, int(blob.size or 0), md5=bytes(md5) if md5 else None, etag=_etag(blob.etag))
+
+    def stat(self, path: str) -> Entry:
+        name = self._name(path)
+        properties = self._call(path, "r", lambda line: line.blob(name).get_blob_properties())
+        md5 = properties.content_settings.content_md5
+        return Entry(path, int(properties.size), md5=bytes(md5) if md5 else None, etag=_etag(properties.etag))
+
+    def free_bytes(self) -> int | None:
+        self._line.check_open(self.location)
+        return None
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def open_read(self, path: str, offset: int = 0) -> Iterator[Reader]:
+        entry = self.stat(path)
+        yield _ContainerReader(self, path, entry, offset)
+
+    def read_range(self, path: str, offset: int, length: int, etag: str | None) -> bytes:
+        """A part of a blob, as long as its ETag is still this one."""
+        from azure.core import MatchConditions
+
+        name = self._name(path)
+        condition: dict[str, Any] = (
+            {"etag": f'"{etag}"', "match_condition": MatchConditions.IfNotModified} if etag else {}
+        )
+        return bytes(
+            self._call(
+                path,
+                "r",
+                lambda line: (
+                    line.blob(name)
+                    .download_blob(offset=offset, length=length, max_concurrency=1, **condition)
+                    .readall()
+                ),
+            )
+        )
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def open_write(self, path: str, size_bytes: int | None = None, *, replace: bool = True) -> Iterator[Writer]:
+        self._name(path)
+        self._line.check_open(self.location)
+        yield _ContainerWriter(self, path, size_bytes, replace=replace)
+
+    def put(self, path: str, data: Buffer, *, md5: bytes | None = None, replace: bool = True) -> Entry:
+        from azure.storage.blob import ContentSettings
+
+        name, body = self._name(path), bytes(data)
+        settings = ContentSettings(content_type="application/octet-stream", content_md5=bytearray(md5) if md5 else None)
+        answer = self._call(
+            path,
+            "wc",
+            lambda line: line.blob(name).upload_blob(
+                body,
+                length=len(body),
+                overwrite=replace,
+                content_settings=settings,
+                max_concurrency=1,
+                **_md5_header(md5),
+            ),
+        )
+        return Entry(path, len(body), md5=md5, etag=_etag(answer.get("etag")))
+
+    def staged_blocks(self, path: str) -> tuple[Block, ...]:
+        name = self._name(path)
+        try:
+            _, uncommitted = self._call(path, "r", lambda line: line.blob(name).get_block_list("uncommitted"))
+        except StoreNotFoundError:
+            return ()
+        return tuple(
+            Block(base64.b64encode(str(block.id).encode("latin-1")).decode(), int(block.size)) for block in uncommitted
+        )
+
+    def stage_block(self, path: str, block_id: str, data: Buffer, *, md5: bytes | None = None) -> None:
+        # The client encodes an id itself; ours is the one on the wire.
+        name, plain_id, body = self._name(path), base64.b64decode(block_id).decode("latin-1"), bytes(data)
+        self._call(
+            path,
+            "wc",
+            lambda line: line.blob(name).stage_block(plain_id, body, length=len(body), **_md5_header(md5)),
+        )
+
+    def commit_blocks(
+        self,
+        path: str,
+        block_ids: tuple[str, ...],
+        size_bytes: int,
+        *,
+        content_md5: bytes | None = None,
+        replace: bool = True,
+    ) -> Entry:
+        from azure.core import MatchConditions
+        from azure.storage.blob import BlobBlock, ContentSettings
+
+        name = self._name(path)
+        blocks = [BlobBlock(base64.b64decode(block_id).decode("latin-1")) for block_id in block_ids]
+        settings = ContentSettings(
+            content_type="application/octet-stream", content_md5=bytearray(content_md5) if content_md5 else None
+        )
+        condition: dict[str, Any] = {} if replace else {"match_condition": MatchConditions.IfMissing}
+        answer = self._call(
+            path,
+            "wc",
+            lambda line: line.blob(name).commit_block_list(blocks, content_settings=settings, **condition),
+        )
+        return Entry(path, size_bytes, md5=content_md5, etag=_etag(answer.get("etag")))
+
+    def remove(self, path: str) -> None:
+        name = self._name(path)
+        try:
+            self._call(path, "d", lambda line: line.blob(name).delete_blob())
+        except StoreNotFoundError as error:
+            if error.fields.get("path") != path:
+                raise
+
+    # -- places -------------------------------------------------------------------------------------------------------
+
+    def at(self, path: str) -> ContainerStore:
+        deeper = object.__new__(_ContainerView)
+        deeper.__dict__.update(self.__dict__)
+        deeper.root = self._name(path)
+        return deeper
+
+    def close(self) -> None:
+        self._line.close()
+
+    def _name(self, path: str) -> str:
+        check_path(path, self.location)
+        name = f"{self.root}/{path}" if self.root else path
+        return check_path(name, self.location) if self.root else name
+
+    def _call(self, path: str, needs: str, ask: Callable[[_Line], T]) -> T:
+        """One question to the service; every failure leaves as a ``StoreError`` that knows nothing of the SAS."""
+        while True:
+            self._line.check_open(self.location)
+            version = self._line.version
+            answer, failure = self._ask(path, needs, version, ask)
+            # Raised here, not where it was caught: the client's own errors quote the address with the SAS, and an
+            # error that was raised beside them would carry them along as its context.
+            if failure is None:
+                return answer  # type: ignore[return-value]
+            if isinstance(failure, ApiVersionError) and self._line.step_down(version):
+                continue
+            raise failure
+
+    def _ask(
+        self, path: str, needs: str, version: str, ask: Callable[[_Line], T]
+    ) -> tuple[T | None, StoreError | None]:
+        from azure.core.exceptions import AzureError, HttpResponseError
+
+        try:
+            return ask(self._line), None
+        except HttpResponseError as error:
+            return None, self._service_error(error, path, needs, version)
+        except AzureError as error:
+            return None, StoreUnreachableError(store=self.location, detail=_without_address(error))
+
+    def _service_error(self, error: HttpResponseError, path: str, needs: str, version: str) -> StoreError:
+        headers: dict[str, str] = dict(getattr(error.response, "headers", None) or {})
+        code = getattr(error, "error_code", None) or headers.get("x-ms-error-code") or ""
+        return service_error(
+            store=self.location,
+            path=path,
+            status=error.status_code or 0,
+            code=str(getattr(code, "value", code)),
+            message=error.message or "",
+            headers=headers,
+            sas=self.sas_info,
+            needs=needs,
+            version=version,
+        )
+
+
+class _ContainerView(ContainerStore):
+    """A store one folder deeper; the one that it came from is closed, not this."""
+
+    def close(self) -> None:
+        return
+
+
+class _Line:
+    """The client with its connections, and the API version that the service was found to take."""
+
+    def __init__(self, container_url: str, sas: Secret, settings: StoreSettings) -> None:
+        self._container_url = container_url
+        self._sas = sas
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._client: ContainerClient | None = None
+        self._closed = False
+        self._fixed = settings.api_version
+        self.version = settings.api_version or API_VERSIONS[0]
+        if not _VERSION.match(self.version):
+            raise ApiVersionError(store=container_url, version=ascii(self.version), detail="write it as 2019-02-02")
+
+    @property
+    def container(self) -> ContainerClient:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def blob(self, name: str) -> BlobClient:
+        return self.container.get_blob_client(name)
+
+    def step_down(self, refused: str) -> bool:
+        """Takes the next older version, unless one was set; tells whether there is one left to try."""
+        with self._lock:
+            if self._fixed is not None:
+                return False
+            if self.version == refused:
+                older = [version for version in API_VERSIONS if version < refused]
+                if not older:
+                    return False
+                self.version = older[0]
+            return True
+
+    def check_open(self, location: str) -> None:
+        if self._closed:
+            raise StoreClosedError(store=location)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _connect(self) -> ContainerClient:
+        import requests
+        from azure.core.credentials import AzureSasCredential
+        from azure.core.pipeline.transport import RequestsTransport
+        from azure.storage.blob import ContainerClient, ExponentialRetry
+        from requests.adapters import HTTPAdapter
+
+        _keep_sas_out_of_urllib3_log()
+        session = requests.Session()
+        session.trust_env = False  # a .netrc must not add its own Authorization to a SAS
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, HTTPAdapter(pool_maxsize=64))
+        return ContainerClient.from_container_url(
+            self._container_url,
+            credential=AzureSasCredential(self._sas.reveal()),
+            api_version=_OLDEST_OF_THE_CLIENT,
+            transport=RequestsTransport(
+                session=session,
+                session_owner=True,
+                connection_timeout=self._settings.connect_timeout_s,
+                read_timeout=self._settings.io_timeout_s,
+                connection_verify=self._settings.ca_file or True,
+                use_env_settings=False,
+            ),
+            retry_policy=ExponentialRetry(
+                initial_backoff=1, increment_base=2, retry_total=self._settings.retries, random_jitter_range=1
+            ),
+            permit_redirects=False,
+            max_single_get_size=_READ_BYTES,
+            max_chunk_get_size=_READ_BYTES,
+            max_single_put_size=64 * 1024 * 1024,
+            raw_request_hook=self._set_version,
+        )
+
+    def _set_version(self, request: Any) -> None:
+        # The client knows only some versions; the requests that are made here are the same in all of them.
+        request.http_request.headers["x-ms-version"] = self.version
+
+
+class _ContainerReader:
+    """Reads a blob in ranges of one fixed size; a blob that is replaced meanwhile is noticed by its ETag."""
+
+    def __init__(self, store: ContainerStore, path: str, entry: Entry, offset: int) -> None:
+        self.size_bytes = entry.size_bytes
+        self._store = store
+        self._path = path
+        self._etag = entry.etag
+        self._offset = offset
+        self._range = memoryview(b"")
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if not self._range and self._offset < self.size_bytes:
+            length = min(_READ_BYTES, self.size_bytes - self._offset)
+            self._range = memoryview(self._store.read_range(self._path, self._offset, length, self._etag))
+            if not self._range:
+                raise StoreCorruptError(store=self._store.location, detail=f"{self._path}: it ends before its size")
+            self._offset += len(self._range)
+        target = buffer.cast("B")
+        taken = min(len(target), len(self._range))
+        target[:taken] = self._range[:taken]
+        self._range = self._range[taken:]
+        return taken
+
+
+class _ContainerWriter:
+    """Gathers one block at a time; what fits in a block goes in one request."""
+
+    def __init__(self, store: ContainerStore, path: str, size_bytes: int | None, *, replace: bool) -> None:
+        self._store = store
+        self._path = path
+        self._size_bytes = size_bytes
+        self._replace = replace
+        self._gathered = bytearray()
+        self._whole = hashlib.md5(usedforsecurity=False)
+        self._sent = 0
+        self._block_ids: list[str] = []
+        self._attempt = secrets.token_hex(8)
+
+    def write(self, data: Buffer, /) -> None:
+        rest = memoryview(data).cast("B")
+        self._whole.update(rest)
+        while rest:
+            room = self._block_bytes() - len(self._gathered)
+            self._gathered += rest[:room]
+            rest = rest[room:]
+            if len(self._gathered) >= self._block_bytes():
+                self._stage()
+
+    def commit(self) -> Entry:
+        total = self._sent + len(self._gathered)
+        if self._size_bytes is not None and total != self._size_bytes:
+            raise StoreCorruptError(
+                store=self._store.location,
+                detail=f"{self._path}: {total} bytes were written, {self._size_bytes} were announced",
+            )
+        md5 = self._whole.digest()
+        if not self._block_ids:
+            return self._store.put(self._path, self._gathered, md5=md5, replace=self._replace)
+        if self._gathered:
+            self._stage()
+        return self._store.commit_blocks(
+            self._path, tuple(self._block_ids), total, content_md5=md5, replace=self._replace
+        )
+
+    def _block_bytes(self) -> int:
+        """Grows as 50,000 blocks would run out; the size is not always known beforehand."""
+        if self._size_bytes is not None:
+            enough = -(-self._size_bytes // MAX_BLOCKS)
+            return min(max(_BLOCK_BYTES, enough), self._store.max_block_bytes)
+        return min(_BLOCK_BYTES << 2 * (len(self._block_ids) // _BLOCKS_BEFORE_LARGER), self._store.max_block_bytes)
+
+    def _stage(self) -> None:
+        block_id = base64.b64encode(f"{len(self._block_ids):08d}{self._attempt}".encode()).decode()
+        md5 = hashlib.md5(self._gathered, usedforsecurity=False).digest()
+        self._store.stage_block(self._path, block_id, self._gathered, md5=md5)
+        self._block_ids.append(block_id)
+        self._sent += len(self._gathered)
+        self._gathered.clear()
+
+
+def _md5_header(md5: bytes | None) -> dict[str, Any]:
+    return {"headers": {"Content-MD5": base64.b64encode(md5).decode()}} if md5 else {}
+
+
+def _etag(etag: object) -> str | None:
+    # A listing gives it bare, every other answer in quotes.
+    return str(etag).strip('"') if etag else None
+
+
+def _without_address(error: Exception) -> str:
+    """What went wrong on the line, in words of our own: the client's text has the address in it."""
+    cause: BaseException | None = error
+    names: list[str] = []
+    while cause is not None and len(names) < 6:
+        names.append(type(cause).__name__)
+        reason = getattr(cause, "reason", None)
+        cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+    text = " ".join(names).lower()
+    for sign, words in (
+        ("nameresolution", "the name of the account cannot be resolved"),
+        ("gaierror", "the name of the account cannot be resolved"),
+        ("ssl", "its certificate was not accepted (set 'ca_file' of the destination for a stamp's own)"),
+        ("refused", "the connection was refused"),
+        ("connecttimeout", "it does not answer"),
+        ("timeout", "it stopped answering"),
+        ("incomplete", "the connection was cut"),
+        ("reset", "the connection was cut"),
+        ("connection", "there is no connection"),
+    ):
+        if sign in text:
+            return words
+    return names[0]
+
+
+class _WithoutSignature(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "sig=" in message.lower():
+            record.msg, record.args = _SIGNATURE.sub(r"\1***", message), ()
+        return True
+
+
+_FILTER = _WithoutSignature()
+
+
+def _keep_sas_out_of_urllib3_log() -> None:
+    """urllib3 writes whole request lines at level DEBUG and in its warnings about retries."""
+    for name in ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.connection"):
+        logging.getLogger(name).addFilter(_FILTER)

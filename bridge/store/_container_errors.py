@@ -1,0 +1,150 @@
+"""Turns what the blob service and its client say into the store's own errors, with nothing of the SAS in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from bridge.errors import (
+    ApiVersionError,
+    SasError,
+    SasExpiredError,
+    StoreAccessError,
+    StoreCorruptError,
+    StoreError,
+    StoreExistsError,
+    StoreFullError,
+    StoreNotFoundError,
+    StorePermissionError,
+    StoreReadOnlyError,
+    StoreUnreachableError,
+)
+from bridge.store._sas import SasInfo
+
+_PERMISSIONS = {"r": "Read", "w": "Write", "c": "Create", "l": "List", "d": "Delete"}
+
+# Error codes of the blob service (Blob service error codes, Common REST API error codes, Microsoft Learn).
+_NOT_FOUND = {
+    "BlobNotFound": "there is no such blob",
+    "ContainerNotFound": "there is no such container",
+    "ResourceNotFound": "there is no such blob or container",
+    "ContainerBeingDeleted": "the container is being deleted",
+    "ContainerDisabled": "the container is disabled",
+}
+_READ_ONLY = {
+    "AccountIsDisabled": "the storage account is disabled",
+    "BlobImmutableDueToPolicy": "a policy makes the blob immutable",
+    "LeaseIdMissing": "somebody holds a lease on the blob",
+    "InsufficientAccountPermissions": "the account's permissions do not allow it",
+    "ReadOnlyAccount": "the account is read-only",
+}
+_BUSY = {"ServerBusy", "OperationTimedOut", "InternalError"}
+_CORRUPT = {"Md5Mismatch", "Crc64Mismatch", "InvalidMd5"}
+_EXISTS = {"BlobAlreadyExists", "UnauthorizedBlobOverwrite"}
+
+
+def service_error(
+    *,
+    store: str,
+    path: str,
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str],
+    sas: SasInfo,
+    needs: str,
+    version: str,
+) -> StoreError:
+    """The store's error for an answer of the service.
+
+    Args:
+        needs: the permissions of the SAS of which the operation needs one, as single letters.
+        message: the service's own text; used to tell kinds apart and never repeated (it may quote the request).
+    """
+    about = f"{path}: " if path else ""
+    if code == "InvalidHeaderValue" and (status == 400) and _about_version(message):
+        return ApiVersionError(store=store, version=version, detail="it answered InvalidHeaderValue for x-ms-version")
+    if code in _NOT_FOUND or status == 404:
+        return StoreNotFoundError(store=store, detail=about + _NOT_FOUND.get(code, f"{code or 404}"), path=path)
+    if code in _READ_ONLY:
+        return StoreReadOnlyError(store=store, detail=about + _READ_ONLY[code])
+    if code in _CORRUPT:
+        return StoreCorruptError(store=store, detail=f"{about}the service computed another checksum ({code})")
+    if code in _EXISTS and (status == 409 or not _lacks(sas, needs)):
+        return StoreExistsError(store=store, detail=path, path=path)
+    if status in {401, 403}:
+        return _refused(store, about, code, sas, needs, moment=_service_time(headers))
+    if code in {"AccountQuotaExceeded", "InsufficientStorage"} or status == 507:
+        return StoreFullError(store=store, detail=f"{about}{code or status}")
+    if status in {408, 429, 500, 502, 503, 504} or code in _BUSY:
+        return StoreUnreachableError(
+            store=store,
+            detail=f"{about}the service is busy or failing ({status} {code})",
+            status=status,
+            retry_after=headers.get("Retry-After"),
+        )
+    return StoreError(store=store, detail=f"{about}the service answered {status} {code}".strip(), status=status)
+
+
+def _about_version(message: str) -> bool:
+    # A HEAD request is answered without a text; our requests have no other header that could be wrong.
+    return not message or "version" in message.lower()
+
+
+def _lacks(sas: SasInfo, needs: str) -> bool:
+    return bool(needs) and all(sas.allows(letter) is False for letter in needs)
+
+
+def _refused(store: str, about: str, code: str, sas: SasInfo, needs: str, *, moment: datetime) -> StoreAccessError:
+    if (outside := _outside_its_time(sas, moment)) is not None:
+        return SasExpiredError(store=store, detail=outside)
+    if _lacks(sas, needs) or code == "AuthorizationPermissionMismatch":
+        wanted = " or ".join(_PERMISSIONS.get(letter, letter) for letter in needs) or "more"
+        has = ", ".join(sorted(_PERMISSIONS.get(letter, letter) for letter in sas.permissions)) or "nothing"
+        return StorePermissionError(
+            store=store, detail=f"{about}it needs {wanted}, the SAS has {has}", needs=needs, has=has
+        )
+    if sas.resource == "account" and "b" not in sas.services:
+        return StorePermissionError(store=store, detail=f"{about}it was not made for the blob service")
+    match code:
+        case "AuthorizationResourceTypeMismatch":
+            return StorePermissionError(
+                store=store, detail=f"{about}it was made for other resource types (it needs Container and Object)"
+            )
+        case "AuthorizationServiceMismatch":
+            return StorePermissionError(store=store, detail=f"{about}it was not made for the blob service")
+        case "AuthorizationProtocolMismatch":
+            return SasError(store=store, detail="it was made for HTTPS only")
+        case "AuthorizationSourceIPMismatch":
+            return SasError(store=store, detail="it was made for another source address")
+        case "AuthorizationFailure":
+            return SasError(
+                store=store,
+                detail=f"{about}the service refuses it ({code}): it belongs to another container or account, or the"
+                " account's network rules do not let this machine in",
+            )
+        case _:
+            return SasError(
+                store=store,
+                detail=f"the service refuses its signature ({code or 403}):"
+                " it belongs to another container or account, its key was changed, or it was not copied whole",
+            )
+
+
+def _service_time(headers: Mapping[str, str]) -> datetime:
+    """The service's own clock, which is the one that counts."""
+    try:
+        return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
+
+
+def _outside_its_time(sas: SasInfo, moment: datetime) -> str | None:
+    if sas.expires is not None and sas.expires <= moment:
+        return f"it expired at {sas.expires:%Y-%m-%d %H:%M:%S} UTC; the service's clock says {moment:%Y-%m-%d %H:%M:%S}"
+    if sas.starts is not None and moment < sas.starts:
+        return (
+            f"it begins only at {sas.starts:%Y-%m-%d %H:%M:%S} UTC; the service's clock says {moment:%Y-%m-%d %H:%M:%S}"
+        )
+    return None

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs what the tests talk to (Samba, Azurite; with --bench also the peers azcopy and rclone), only where it is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+AZURITE=3.37.0
+AZCOPY=10.32.2
+TOOLS=.tools
+
+if [ "$(uname -s)" != Linux ]; then
+    echo "The servers of the tests are set up on Linux only; elsewhere those tests are skipped." >&2
+    exit 0
+fi
+
+debian() {
+    local missing=()
+    for pair in "$@"; do
+        local program=${pair%%:*} package=${pair#*:}
+        PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    local as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo -n)
+    echo "Installing ${missing[*]}" >&2
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+npm_package() {
+    local package=$1 version=$2
+    local manifest="$TOOLS/node_modules/$package/package.json"
+    [ -f "$manifest" ] && grep -q "\"version\": \"$version\"" "$manifest" && return 0
+    echo "Installing $package $version" >&2
+    mkdir -p "$TOOLS"
+    npm install --prefix "$TOOLS" --no-audit --no-fund --loglevel=error "$package@$version" >&2
+}
+
+debian smbd:samba smbclient:smbclient smbpasswd:samba-common-bin pdbedit:samba-common-bin node:nodejs npm:npm
+npm_package azurite "$AZURITE"
+
+if [ "${1:-}" = --bench ]; then
+    debian rclone:rclone gcc:gcc
+    npm_package @azure-tools/azcopy-linux "$AZCOPY"
+fi
