@@ -1,1 +1,30 @@
-"""The format of a bundle: writing, reading and verifying it."""
+"""The format of a bundle: sealing, reading and verifying it (BagIt, RFC 8493, with the profile of docs/bundle.md)."""
+
+from bridge.bundle._findings import Finding, FindingKind, Verdict, VerificationReport
+from bridge.bundle._names import bundle_name, format_bundle_id, parse_bundle_id
+from bridge.bundle._read import Bundle, PayloadFile, read_bundle
+from bridge.bundle._seal import FileDigest, SealedBundle, Unhashed, seal
+from bridge.bundle._tags import BagInfo
+from bridge.bundle._verify import Hasher, VerifyProgress, hash_one_by_one, verify
+
+__all__ = [
+    "BagInfo",
+    "Bundle",
+    "FileDigest",
+    "Finding",
+    "FindingKind",
+    "Hasher",
+    "PayloadFile",
+    "SealedBundle",
+    "Unhashed",
+    "Verdict",
+    "VerificationReport",
+    "VerifyProgress",
+    "bundle_name",
+    "format_bundle_id",
+    "hash_one_by_one",
+    "parse_bundle_id",
+    "read_bundle",
+    "seal",
+    "verify",
+]

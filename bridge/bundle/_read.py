@@ -1,0 +1,124 @@
+"""Opening a sealed bundle: its id, what bag-info says, and its documents, each within limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.bundle._files import read_chunks, read_small, sha256_of
+from bridge.bundle._manifest import MAX_MANIFEST_BYTES, ManifestEntry, parse_manifest
+from bridge.bundle._names import format_bundle_id
+from bridge.bundle._tags import (
+    BAG_INFO,
+    DECLARATION,
+    MANIFEST,
+    MAX_BAG_INFO_BYTES,
+    MAX_DECLARATION_BYTES,
+    TAG_MANIFEST,
+    parse_bag_info,
+    parse_oxum,
+    what_is_wrong_with_declaration,
+)
+from bridge.errors import NotABundleError, StoreNotFoundError
+from bridge.store import Store
+
+MAX_DOCUMENT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFile:
+    """One line of the manifest: a path relative to the bundle's root, and its SHA-256 in hex."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A sealed bundle as it describes itself; only ``verify`` says whether that is true."""
+
+    store: Store
+    bundle_id: str
+    info: dict[str, tuple[str, ...]]
+
+    @property
+    def spoken(self) -> str:
+        """The id in groups, to be read over the phone."""
+        return format_bundle_id(self.bundle_id)
+
+    def field(self, label: str) -> str | None:
+        """The first value of a label of bag-info.txt."""
+        return next(iter(self.info.get(label, ())), None)
+
+    @property
+    def payload(self) -> tuple[int, int] | None:
+        """Octets and files of the payload, as Payload-Oxum has them."""
+        return parse_oxum(self.field("Payload-Oxum") or "")
+
+    @property
+    def unhashed_files(self) -> int:
+        """How many payload files no checksum proves, as bag-info has it."""
+        value = self.field("Unhashed-Files") or "0"
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
+
+    def files(self) -> Iterator[PayloadFile]:
+        """What the manifest lists, in its order; lines that cannot be used are left to ``verify``."""
+        for line in parse_manifest(read_chunks(self.store, MANIFEST, MAX_MANIFEST_BYTES)):
+            if isinstance(line, ManifestEntry):
+                yield PayloadFile(line.path, line.value)
+
+    def document(self, name: str) -> Any:
+        """A JSON document (``collection.json``, ``coverage.json``), parsed; raises ``NotABundleError`` where it is
+        absent, larger than 64 MiB or not JSON."""
+        return read_json(self.store, name)
+
+
+def read_bundle(store: Store) -> Bundle:
+    """The bundle at the root of a store.
+
+    Raises:
+        NotABundleError: no ``bagit.txt`` (not sealed), or no declaration, tag manifest or bag-info that can be read.
+        StoreError: the store cannot be read.
+    """
+    problem = what_is_wrong_with_declaration(_tag_file(store, DECLARATION, MAX_DECLARATION_BYTES))
+    if problem:
+        raise NotABundleError(where=store.location, detail=f"{DECLARATION}: {problem}")
+    try:
+        _, bundle_id = sha256_of(store, TAG_MANIFEST)
+    except StoreNotFoundError as error:
+        raise NotABundleError(where=store.location, detail=f"it has no {TAG_MANIFEST}") from error
+    content = _tag_file(store, BAG_INFO, MAX_BAG_INFO_BYTES)
+    if content is None:
+        raise NotABundleError(where=store.location, detail=f"{BAG_INFO} has more than {MAX_BAG_INFO_BYTES} bytes")
+    try:
+        info = parse_bag_info(content)
+    except UnicodeDecodeError as error:
+        raise NotABundleError(where=store.location, detail=f"{BAG_INFO} is not UTF-8") from error
+    return Bundle(store, bundle_id, info)
+
+
+def read_json(store: Store, name: str) -> Any:
+    """A JSON document of a bundle; see ``Bundle.document``."""
+    content = _tag_file(store, name, MAX_DOCUMENT_BYTES)
+    if content is None:
+        raise NotABundleError(where=store.location, detail=f"{name} has more than {MAX_DOCUMENT_BYTES} bytes")
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise NotABundleError(where=store.location, detail=f"{name} is not JSON: {error}") from error
+
+
+def _tag_file(store: Store, name: str, limit_bytes: int) -> bytes | None:
+    try:
+        return read_small(store, name, limit_bytes)
+    except StoreNotFoundError as error:
+        detail = f"it has no {name}" + (": it was never sealed" if name == DECLARATION else "")
+        raise NotABundleError(
+            where=store.location,
+            detail=detail,
+            fix="A collection that was cut short can be sealed with 'pep-bridge attach'."
+            if name == DECLARATION
+            else "",
+        ) from error
