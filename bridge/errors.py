@@ -275,6 +275,12 @@ class VerificationFailedError(BridgeError):
     fix = "{fix}"
 
 
+class SourceMismatchError(VerificationFailedError):
+    """{where} does not have what it should have; these files were not delivered: {detail}"""
+
+    fix = "Verify the bundle there ('pep-bridge verify'); the files that are in order have been delivered."
+
+
 class StoreError(BridgeError):
     """{store}: {detail}"""
 

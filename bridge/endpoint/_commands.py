@@ -18,6 +18,18 @@ class Int64:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberLiteral:
+    """A number written directly as an argument in another than its shortest form (``0x1F``, ``007``, ``1KB``, ``5L``).
+
+    PowerShell sends the text beside the number (``<Obj><ToString>007</ToString><I32>7</I32></Obj>``): a parameter of
+    type string then gets ``007``, one of type int gets 7. Seen on the wire of PowerShell's own client.
+    """
+
+    value: int | float | Decimal | Int64
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hashtable:
     """A ``@{}`` constant; pairs keep their order."""
 
@@ -25,7 +37,19 @@ class Hashtable:
 
 
 Value: TypeAlias = (
-    str | bool | int | float | Decimal | Int64 | datetime | Secret | Credential | Hashtable | tuple["Value", ...] | None
+    str
+    | bool
+    | int
+    | float
+    | Decimal
+    | Int64
+    | NumberLiteral
+    | datetime
+    | Secret
+    | Credential
+    | Hashtable
+    | tuple["Value", ...]
+    | None
 )
 """What a parameter can carry. A ``datetime`` must be aware; a tuple is a PowerShell array; a ``Secret`` is a
 SecureString; a ``Credential`` is a PSCredential."""
@@ -59,11 +83,18 @@ class Command:
 
     def to_json(self) -> dict[str, Any]:
         """The command as ``--dry-run`` prints it; secrets are blanked."""
-        return {
+        document: dict[str, Any] = {
             "name": self.name,
             "parameters": [[parameter.name, value_to_json(parameter.value)] for parameter in self.parameters],
             "end_of_statement": self.end_of_statement,
         }
+        if self.merge:
+            merged = _MERGEABLE if "all" in self.merge else self.merge
+            document["merge"] = ["Output" if stream in merged else "None" for stream in _MERGEABLE]
+        return document
+
+
+_MERGEABLE = ("error", "warning", "verbose", "debug", "information")
 
 
 def value_to_json(value: Value) -> Any:
@@ -77,6 +108,10 @@ def value_to_json(value: Value) -> Any:
             return {"type": "System.Decimal", "text": str(value)}
         case Int64():
             return {"type": "System.Int64", "text": str(value.value)}
+        case NumberLiteral(value=Int64() | Decimal(), text=text):
+            return {**value_to_json(value.value), "text": text}
+        case NumberLiteral():
+            return value_to_json(value.value)
         case datetime():
             return {"type": "System.DateTime", "text": value.isoformat()}
         case Secret():

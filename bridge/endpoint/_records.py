@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -55,7 +55,8 @@ class Record:
 
     ``data`` is JSON-like: objects are dicts of their properties, dates are ISO 8601 strings, enums their names.
     ``text`` is what PowerShell would print on one line. ``raw`` is the CLIXML payload, kept only where it
-    could not be read.
+    could not be read; ``clixml`` is the payload of any record that had one, for ``--output clixml``, and is not part of
+    what is written down.
     """
 
     stream: Stream
@@ -65,6 +66,7 @@ class Record:
     error: ErrorDetail | None = None
     progress: Progress | None = None
     raw: str | None = None
+    clixml: str | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """One line of ``session.jsonl``."""

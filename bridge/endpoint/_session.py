@@ -1,0 +1,601 @@
+"""A PSRP session with a privileged endpoint: opened with failover, left, and taken up again from another process."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+from xml.etree import ElementTree as ET  # builds requests; what comes from the endpoint is read by _clixml
+
+from pypsrp.exceptions import WSManFaultError
+from pypsrp.shell import SignalCode as Signal
+from pypsrp.shell import WinRS
+from pypsrp.wsman import NAMESPACES, OptionSet, SelectorSet
+
+from bridge.endpoint._clixml import CliObject
+from bridge.endpoint._commands import Command
+from bridge.endpoint._faults import (
+    IN_USE_CANNOT_RECONNECT,
+    OPERATION_TIMED_OUT,
+    SHELL_NOT_FOUND,
+    error_for,
+    fault_text,
+    opening_error,
+    session_error,
+)
+from bridge.endpoint._line import Line, LineEvent, LineState, RequestLostError, SessionOptions, brief
+from bridge.endpoint._messages import (
+    DamagedMessage,
+    Defragmenter,
+    Message,
+    MessageType,
+    PoolState,
+    read_error,
+    read_message,
+)
+from bridge.endpoint._pipeline import THIRD_PARTY, Pipeline, SessionIds
+from bridge.endpoint._psrp import PsrpClient, check_allowed, needs_session_key
+from bridge.endpoint._records import Record
+from bridge.errors import (
+    AuthenticationFailedError,
+    BridgeError,
+    EndpointError,
+    EndpointUnreachableError,
+    NotPermittedError,
+    SessionGoneError,
+    SessionLostError,
+    StampBusyError,
+)
+from bridge.secrets import Credential
+from bridge.stamp import EndpointAddress, Stamp
+
+OnLine = Callable[[LineEvent], None]
+
+_RESOURCE = "http://schemas.microsoft.com/powershell/"
+_PROTOCOL_VERSION = "2.3"  # Windows PowerShell 5.1
+_KEY_TIMEOUT_S = 60.0
+_CLOSING_TIMEOUT_S = 10
+_IDLE_TIMEOUT_OUT_OF_BOUNDS = 2150859250
+_ATTACH_PAUSE_S = 3.0
+_SECONDS = re.compile(r"PT([0-9]+)(?:\.[0-9]+)?S")
+_DEFAULT_OPTIONS = SessionOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """Whose session with which stamp, for what, and how patiently."""
+
+    stamp: Stamp
+    credential: Credential
+    allow: frozenset[str]
+    verb: str
+    options: SessionOptions
+    on_line: OnLine | None
+
+    def line_to(self, address: EndpointAddress) -> Line:
+        return self._line(address, self.options, self.on_line, None)
+
+    def second_line(self, line: Line) -> Line:
+        """Another connection of the same WSMan session, for another thread; it is not waited for as long."""
+        patience = replace(self.options, reconnect_deadline_s=min(60.0, self.options.reconnect_deadline_s))
+        second = self._line(line.address, patience, None, line.wsman.session_id)
+        second.heals = True
+        return second
+
+    def _line(
+        self, address: EndpointAddress, options: SessionOptions, on_line: OnLine | None, session_id: str | None
+    ) -> Line:
+        return Line(
+            address,
+            self.credential,
+            options,
+            use_https=self.stamp.use_https,
+            ca_file=self.stamp.ca_file,
+            session_id=session_id,
+            on_line=on_line,
+        )
+
+    def opening_error(self, error: Exception, line: Line, configuration: str) -> BridgeError:
+        return opening_error(
+            error,
+            host=line.address.host,
+            port=line.port,
+            stamp=self.stamp.name,
+            username=self.credential.username,
+            configuration=configuration,
+        )
+
+
+class EndpointSession:
+    """An open runspace pool on one ERCS machine. One pipeline runs at a time.
+
+    As a context manager it closes the shell at the end; while a pipeline still runs it leaves the shell to it
+    instead, so that an exception in the caller does not end a collection.
+    """
+
+    def __init__(self, access: _Access, line: Line, psrp: PsrpClient, shell: WinRS, ids: SessionIds) -> None:
+        self.endpoint = line.address
+        self.ids = ids
+        self._access = access
+        self._line = line
+        self._psrp = psrp
+        self._shell = shell
+        self._pool_stream = Defragmenter()
+        self._running: Pipeline | None = None
+        self._left = False
+
+    def __enter__(self) -> EndpointSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._running is not None and self._running.outcome is None:
+            self._leave_quietly()
+        else:
+            self.close()
+
+    def start(
+        self, commands: Sequence[Command], *, before_send: Callable[[SessionIds], None] | None = None
+    ) -> Pipeline:
+        """Sends commands as one pipeline of one or more statements.
+
+        Args:
+            commands: What to run, in the form of PowerShell's own converter.
+            before_send: Gets the complete ids before the command is sent: the place to write them down.
+
+        Raises:
+            CommandNotAllowedError: A command is not on the session's allow-list; nothing was sent.
+            UsageError: A value cannot be sent.
+            StampBusyError: Another pipeline of this session still runs.
+            SessionLostError: The line broke, and the command does not run.
+        """
+        check_allowed(commands, self._access.allow, self._access.verb)
+        self._check_free()
+        try:
+            if needs_session_key(commands) and not self._psrp.has_session_key:
+                self._exchange_key()
+            pipeline_id, fragments = self._psrp.creating(commands)
+            name = commands[0].name if len(commands) == 1 else None
+            return self._send(pipeline_id, fragments, name, before_send)
+        except THIRD_PARTY as error:
+            raise self.error(error) from error
+
+    def start_metadata(self, names: Sequence[str]) -> Pipeline:
+        """Asks for the metadata of commands by a message of the protocol, as Import-PSSession does."""
+        self._check_free()
+        try:
+            pipeline_id, fragments = self._psrp.asking_for_metadata(names)
+            return self._send(pipeline_id, fragments, None, None)
+        except THIRD_PARTY as error:
+            raise self.error(error) from error
+
+    def run(self, commands: Sequence[Command]) -> list[Record]:
+        """Runs a small command to its end and returns its records.
+
+        Raises:
+            BridgeError: What ``start`` raises, and the error that the pipeline ended with.
+        """
+        pipeline = self.start(commands)
+        records = list(pipeline.records())
+        pipeline.wait().raise_for_failure()
+        return records
+
+    def disconnect(self) -> None:
+        """Leaves the session to the endpoint, with what runs in it. May be called from any thread.
+
+        Raises:
+            SessionLostError: The endpoint could not be told; it notices by itself after a while.
+        """
+        self._left = True
+        try:
+            with self.second_shell() as shell:
+                request = ET.Element(f"{{{NAMESPACES['rsp']}}}Disconnect")
+                shell.wsman.disconnect(shell.resource_uri, request, selector_set=_selectors(self.ids.shell_id))
+        except THIRD_PARTY as error:
+            raise self.error(error) from error
+        finally:
+            self._line.give_up()
+
+    def close(self) -> None:
+        """Closes the shell, and with it whatever runs there. A line that is down is told to ``on_line``, not raised:
+        the endpoint closes an idle session by itself."""
+        try:
+            if not self._left:
+                self._line.heals = False
+                self._delete()
+        except (*THIRD_PARTY, BridgeError) as error:
+            self._tell(LineState.LOST, f"the session could not be closed: {brief(error)}")
+        finally:
+            self._left = True
+            self._line.close()
+
+    def adopt(self, ids: SessionIds) -> Pipeline:
+        """The pipeline of known ids, which already runs in this session."""
+        self._running = Pipeline(self, ids, None)
+        return self._running
+
+    # -- what a pipeline needs ----------------------------------------------------------------------------------------
+
+    def receive(self, command_id: str, timeout_s: int | None = None) -> tuple[str, bytes]:
+        """One poll for the output of a command: the command's state and PSRP fragments."""
+        state, _, streams = self._shell.receive("stdout", command_id=command_id, timeout=timeout_s)
+        return state, streams["stdout"]
+
+    def read(self, data: bytes, defragmenter: Defragmenter) -> Iterator[Message | DamagedMessage]:
+        """The messages that the fragments complete."""
+        return self._psrp.read(data, defragmenter)
+
+    @contextmanager
+    def second_shell(self) -> Iterator[WinRS]:
+        """The same shell over a connection of its own, for another thread."""
+        line = self._access.second_line(self._line)
+        try:
+            yield _shell_of(line, self.ids)
+        finally:
+            line.close()
+
+    def reconnect(self) -> None:
+        """Takes up the shell again that the endpoint had marked as disconnected."""
+        try:
+            self._line.wsman.reconnect(self._shell.resource_uri, selector_set=_selectors(self.ids.shell_id))
+        except THIRD_PARTY as error:
+            raise self.error(error) from error
+
+    def finished(self, pipeline: Pipeline) -> None:
+        """The pipeline has ended: the endpoint may forget it, as PowerShell's own client tells it to."""
+        if self._running is not pipeline:
+            return
+        self._running = None
+        if self._left:
+            return
+        try:
+            self._shell.signal(Signal.TERMINATE, pipeline.command_id)
+        except WSManFaultError as fault:
+            if fault.code != SHELL_NOT_FOUND:
+                self._tell(LineState.UP, f"the ended command could not be closed: {fault_text(fault)}")
+        except THIRD_PARTY as error:
+            raise self.error(error) from error
+
+    def error(self, error: Exception) -> BridgeError:
+        """The error of the bridge for what a request of this session met."""
+        return session_error(error, host=self.endpoint.host)
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _check_free(self) -> None:
+        if self._running is not None and self._running.outcome is None:
+            raise StampBusyError(
+                stamp=self.endpoint.name, detail="a command of this session still runs", fix="Wait for it, or stop it."
+            )
+        self._running = None
+
+    def _exchange_key(self) -> None:
+        for fragment in self._psrp.asking_for_key():
+            self._shell.send("stdin", fragment)
+        deadline = time.monotonic() + _KEY_TIMEOUT_S
+        while not self._psrp.has_session_key:
+            if time.monotonic() > deadline:
+                raise SessionLostError(host=self.endpoint.host, detail="it gave no session key for the credential")
+            for _ in _poll_pool(self._shell, self._psrp, self._pool_stream):
+                pass
+
+    def _send(
+        self,
+        pipeline_id: uuid.UUID,
+        fragments: list[bytes],
+        command: str | None,
+        before_send: Callable[[SessionIds], None] | None,
+    ) -> Pipeline:
+        ids = replace(self.ids, pipeline_id=str(pipeline_id).upper())
+        pipeline = Pipeline(self, ids, command)
+        if before_send is not None:
+            before_send(ids)
+        first, *rest = fragments
+        self._send_command(pipeline, base64.b64encode(first).decode("ascii"))
+        self._running = pipeline
+        for fragment in rest:
+            self._shell.send("stdin", fragment, command_id=ids.pipeline_id)
+        return pipeline
+
+    def _send_command(self, pipeline: Pipeline, fragment: str) -> None:
+        """Sends the Command request so that it is carried out once, whatever the line does to it."""
+        try:
+            self._shell.command("", [fragment], command_id=pipeline.command_id)
+        except RequestLostError:
+            if not self._is_known(pipeline):
+                self._shell.command("", [fragment], command_id=pipeline.command_id)
+
+    def _is_known(self, pipeline: Pipeline) -> bool:
+        try:
+            _, data = self.receive(pipeline.command_id, timeout_s=1)
+        except WSManFaultError as fault:
+            return bool(fault.code == OPERATION_TIMED_OUT)
+        pipeline.came_early(data)
+        return True
+
+    def _delete(self) -> None:
+        try:
+            self._line.wsman.delete(
+                self._shell.resource_uri, selector_set=_selectors(self.ids.shell_id), timeout=_CLOSING_TIMEOUT_S
+            )
+        except WSManFaultError as fault:
+            if fault.code != SHELL_NOT_FOUND:
+                raise
+
+    def _leave_quietly(self) -> None:
+        if self._left:
+            self._line.close()
+            return
+        try:
+            self.disconnect()
+        except BridgeError as error:
+            self._tell(LineState.LOST, f"the endpoint could not be told that we leave: {error}")
+        finally:
+            self._line.close()
+
+    def _tell(self, state: LineState, detail: str) -> None:
+        if self._access.on_line is not None:
+            self._access.on_line(LineEvent(datetime.now(UTC), state, detail))
+
+
+def open_session(
+    stamp: Stamp,
+    credential: Credential,
+    *,
+    allow: Collection[str],
+    verb: str = "this session",
+    options: SessionOptions = _DEFAULT_OPTIONS,
+    on_line: OnLine | None = None,
+) -> EndpointSession:
+    """Opens a session on the first machine of the stamp that gives one.
+
+    The culture is en-US. Over HTTP every message is sealed; over HTTPS the certificate is checked. A refused password
+    is not tried on the next machine: the account would soon be locked.
+
+    Args:
+        stamp: Its endpoints are tried in their order.
+        credential: Who opens the session.
+        allow: The names of the commands that this session may send.
+        verb: What they are for, named when another command is refused.
+        options: Time-outs, in seconds.
+        on_line: Is told when the line to the endpoint changes, on the thread that reads records.
+
+    Raises:
+        EndpointUnreachableError: No machine gave a session, for different reasons; ``fields["failures"]`` holds each.
+        CertificateRejectedError, NotWSManError, NoSuchConfigurationError, QuotaExceededError, NotPermittedError:
+            The same, where that was the reason everywhere.
+        AuthenticationFailedError: The credentials were refused.
+    """
+    access = _Access(stamp, credential, frozenset(allow), verb, options, on_line)
+    failures: list[tuple[EndpointAddress, BridgeError]] = []
+    for address in stamp.endpoints:
+        try:
+            return _open_one(access, address)
+        except AuthenticationFailedError:
+            raise
+        except BridgeError as error:
+            failures.append((address, error))
+    raise _no_endpoint(stamp, failures)
+
+
+def attach(
+    stamp: Stamp,
+    credential: Credential,
+    ids: SessionIds,
+    *,
+    allow: Collection[str] = (),
+    verb: str = "this session",
+    options: SessionOptions = _DEFAULT_OPTIONS,
+    on_line: OnLine | None = None,
+    deadline_s: float = 180.0,
+) -> Pipeline:
+    """Takes up a pipeline that another process started, after it left or died.
+
+    After a crash the endpoint believes the old client for about a minute and answers fault 2150859213 until then.
+    ``pipeline.session`` is to be closed, or left, afterwards.
+
+    Raises:
+        SessionGoneError: The endpoint no longer has the session.
+        SessionLostError: It was not to be had before the deadline.
+        AuthenticationFailedError: The credentials were refused.
+    """
+    address = next((known for known in stamp.endpoints if known.name == ids.endpoint), None)
+    address = address or EndpointAddress(ids.endpoint, ids.host, ids.port, https_port=ids.port if ids.https else None)
+    access = _Access(stamp, credential, frozenset(allow), verb, options, on_line)
+    deadline = time.monotonic() + deadline_s
+    attempt = 0
+    while True:
+        try:
+            return _attach_once(access, address, ids)
+        except (SessionGoneError, AuthenticationFailedError, NotPermittedError):
+            raise
+        except (SessionLostError, EndpointUnreachableError) as error:
+            attempt += 1
+            if time.monotonic() + _ATTACH_PAUSE_S > deadline:
+                raise SessionLostError(host=address.host, detail=str(error.fields.get("detail", error))) from error
+            if on_line is not None:
+                detail = str(error.fields.get("detail", error))
+                on_line(LineEvent(datetime.now(UTC), LineState.RETRYING, detail, attempt, _ATTACH_PAUSE_S))
+            time.sleep(_ATTACH_PAUSE_S)
+
+
+def _open_one(access: _Access, address: EndpointAddress) -> EndpointSession:
+    stamp, options = access.stamp, access.options
+    line = access.line_to(address)
+    psrp = PsrpClient(fragment_bytes=line.wsman.max_payload_size)
+    shell = _new_shell(line, stamp, psrp, options.idle_timeout_s)
+    try:
+        _create_shell(shell, psrp)
+        _await_opened(shell, psrp, options.open_timeout_s, address.host)
+    except (*THIRD_PARTY, BridgeError) as error:
+        _delete_abandoned(shell)
+        line.close()
+        raise access.opening_error(error, line, stamp.configuration_name) from error
+    line.heals = True
+    ids = SessionIds(
+        endpoint=address.name,
+        host=address.host,
+        port=line.port,
+        https=stamp.use_https,
+        configuration=stamp.configuration_name,
+        shell_id=shell.id or "",
+        pool_id=str(psrp.pool_id).upper(),
+        pipeline_id=None,
+        idle_timeout_s=_seconds(shell.idle_time_out, options.idle_timeout_s),
+    )
+    return EndpointSession(access, line, psrp, shell, ids)
+
+
+def _attach_once(access: _Access, address: EndpointAddress, ids: SessionIds) -> Pipeline:
+    line = access.line_to(address)
+    psrp = PsrpClient(uuid.UUID(ids.pool_id), fragment_bytes=line.wsman.max_payload_size)
+    shell = _shell_of(line, ids)
+    try:
+        _connect_shell(shell, psrp, ids)
+        _connect_command(shell, ids)
+    except WSManFaultError as fault:
+        line.close()
+        if fault.code == IN_USE_CANNOT_RECONNECT:
+            raise SessionLostError(host=address.host, detail="another client still holds the session") from fault
+        raise session_error(fault, host=address.host) from fault
+    except (*THIRD_PARTY, BridgeError) as error:
+        line.close()
+        raise access.opening_error(error, line, ids.configuration) from error
+    psrp.connected()
+    line.heals = True
+    session = EndpointSession(access, line, psrp, shell, replace(ids, pipeline_id=None))
+    return session.adopt(ids)
+
+
+def _new_shell(line: Line, stamp: Stamp, psrp: PsrpClient, idle_timeout_s: int) -> WinRS:
+    return WinRS(
+        line.wsman,
+        resource_uri=_RESOURCE + stamp.configuration_name,
+        id=str(psrp.pool_id).upper(),
+        input_streams="stdin pr",
+        output_streams="stdout",
+        idle_time_out=idle_timeout_s,
+    )
+
+
+def _shell_of(line: Line, ids: SessionIds) -> WinRS:
+    """The shell of known ids, over this line."""
+    shell = WinRS(line.wsman, resource_uri=_RESOURCE + ids.configuration, id=ids.shell_id)
+    shell.opened = True
+    shell._selector_set = _selectors(ids.shell_id)
+    return shell
+
+
+def _selectors(shell_id: str) -> SelectorSet:
+    selectors = SelectorSet()
+    selectors.add_option("ShellId", shell_id)
+    return selectors
+
+
+def _protocol_options() -> OptionSet:
+    options = OptionSet()
+    options.add_option("protocolversion", _PROTOCOL_VERSION, {"MustComply": "true"})
+    return options
+
+
+def _create_shell(shell: WinRS, psrp: PsrpClient) -> None:
+    content = ET.Element("creationXml", xmlns="http://schemas.microsoft.com/powershell")
+    content.text = base64.b64encode(psrp.opening()).decode("ascii")
+    try:
+        shell.open(_protocol_options(), content)
+    except WSManFaultError as fault:
+        if fault.code != _IDLE_TIMEOUT_OUT_OF_BOUNDS:
+            raise
+        shell.idle_time_out = None  # the endpoint allows less than was asked for: take its own measure
+        shell.open(_protocol_options(), content)
+
+
+def _await_opened(shell: WinRS, psrp: PsrpClient, timeout_s: float, host: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    stream = Defragmenter()
+    while True:
+        for message in _poll_pool(shell, psrp, stream):
+            if message.type != MessageType.RUNSPACEPOOL_STATE:
+                continue
+            said = read_message(message)
+            state = said.get("RunspaceState") if isinstance(said, CliObject) else None
+            if state == PoolState.OPENED:
+                return
+            if state in (PoolState.BROKEN, PoolState.CLOSED) and isinstance(said, CliObject):
+                raise _broken_pool(said, host)
+        if time.monotonic() > deadline:
+            raise EndpointError(detail=f"{host} did not open the session within {timeout_s:.0f} s")
+
+
+def _broken_pool(said: CliObject, host: str) -> BridgeError:
+    part = said.parts.get("ExceptionAsErrorRecord")
+    if part is None:
+        return EndpointError(detail=f"{host} closed the session while it was opened")
+    return error_for(read_error(part, terminating=True), "the session configuration")
+
+
+def _poll_pool(shell: WinRS, psrp: PsrpClient, stream: Defragmenter) -> Iterator[Message]:
+    try:
+        _, _, streams = shell.receive("stdout")
+    except WSManFaultError as fault:
+        if fault.code != OPERATION_TIMED_OUT:
+            raise
+        return
+    for message in psrp.read(streams["stdout"], stream):
+        if isinstance(message, Message):
+            yield message
+
+
+def _connect_shell(shell: WinRS, psrp: PsrpClient, ids: SessionIds) -> None:
+    request = ET.Element(f"{{{NAMESPACES['rsp']}}}Connect")
+    content = ET.SubElement(request, "connectXml", xmlns="http://schemas.microsoft.com/powershell")
+    content.text = base64.b64encode(psrp.connecting()).decode("ascii")
+    body = shell.wsman.connect(shell.resource_uri, request, _protocol_options(), _selectors(ids.shell_id))
+    answer = body.find("rsp:ConnectResponse/pwsh:connectResponseXml", NAMESPACES)
+    if answer is not None and answer.text:
+        for _ in psrp.read(base64.b64decode(answer.text), Defragmenter()):
+            pass
+
+
+def _connect_command(shell: WinRS, ids: SessionIds) -> None:
+    request = ET.Element(f"{{{NAMESPACES['rsp']}}}Connect", CommandId=ids.pipeline_id or "")
+    shell.wsman.connect(shell.resource_uri, request, selector_set=_selectors(ids.shell_id))
+
+
+def _delete_abandoned(shell: WinRS) -> None:
+    """Tries to leave no shell behind that could not be used; the endpoint's idle time-out does it otherwise."""
+    try:
+        shell.close()  # does nothing where none was created
+    except THIRD_PARTY:
+        return
+
+
+def _no_endpoint(stamp: Stamp, failures: list[tuple[EndpointAddress, BridgeError]]) -> BridgeError:
+    if not failures:
+        return EndpointUnreachableError(stamp=stamp.name, port=5985, detail="it has no address", failures=[])
+    told = [(address.name, str(error)) for address, error in failures]
+    reasons = "; ".join(f"{address.name} ({address.host}): {_reason(error)}" for address, error in failures)
+    kinds = {type(error) for _, error in failures}
+    first = failures[0][1]
+    kind = kinds.pop() if len(kinds) == 1 else EndpointUnreachableError
+    fields: dict[str, Any] = {**first.fields, "stamp": stamp.name, "detail": reasons, "failures": told}
+    if len(failures) > 1:
+        fields["host"] = ", ".join(address.host for address, _ in failures)
+    return kind(**fields)
+
+
+def _reason(error: BridgeError) -> str:
+    return str(error.fields.get("detail") or error)
+
+
+def _seconds(duration: Any, default: int) -> int:
+    found = _SECONDS.fullmatch(str(duration)) if duration is not None else None
+    return int(found.group(1)) if found else default
