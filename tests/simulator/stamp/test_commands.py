@@ -29,18 +29,18 @@ FIXTURES = Path(__file__).parents[3] / "fixtures" / "stamp"
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 INDEX = """
-Close-PrivilegedEndpoint Get-ActionStatus Get-AzsDnsForwarder Get-AzSDnsServerSettings Get-AzSLegalNotice Get-
-AzureStackLog Get-AzureStackStampInformation Get-AzureStackSupportConfiguration Get-CloudAdminPasswordRecoveryToken
-Get-CloudAdminUserList Get-ClusterLog Get-GraphApplication Get-StorageJob Get-SupportSessionInfo Get-
-SupportSessionToken Get-SyslogClient Get-SyslogServer Get-ThirdPartyNotices Get-TLSPolicy Get-VirtualDisk Invoke-
-AzureStackOnDemandLog New-AzureBridgeServicePrincipal New-AzureStackActivation New-CloudAdminUser New-GraphApplication
-New-RegistrationToken Register-CustomAdfs Register-CustomDnsServer Register-DirectoryService Remove-
-AzureStackActivation Remove-CloudAdminUser Remove-GraphApplication Repair-VirtualDisk Reset-
-DatacenterIntegrationConfiguration Send-AzureStackDiagnosticLog Set-AzSLegalNotice Set-AzsDnsForwarder Set-
-AzSDnsServerSettings Set-CloudAdminUserPassword Set-GraphApplication Set-ServiceAdminOwner Set-SyslogClient Set-
-SyslogServer Set-Telemetry Set-TLSPolicy Start-AzsCryptoWipe Start-AzureStack Start-SecretRotation Stop-AzureStack
-Test-AzureStack Unlock-SupportSession Get-AzureStackUpdateStatus Resume-AzureStackUpdate Enable-RemoteSupport Disable-
-RemoteSupport Get-RemoteSupportAccess Get-RemoteSupportSessionHistory"""
+Close-PrivilegedEndpoint Get-ActionStatus Get-AzsDnsForwarder Get-AzSDnsServerSettings Get-AzSLegalNotice
+Get-AzureStackLog Get-AzureStackStampInformation Get-AzureStackSupportConfiguration
+Get-CloudAdminPasswordRecoveryToken Get-CloudAdminUserList Get-ClusterLog Get-GraphApplication Get-StorageJob
+Get-SupportSessionInfo Get-SupportSessionToken Get-SyslogClient Get-SyslogServer Get-ThirdPartyNotices Get-TLSPolicy
+Get-VirtualDisk Invoke-AzureStackOnDemandLog New-AzureBridgeServicePrincipal New-AzureStackActivation
+New-CloudAdminUser New-GraphApplication New-RegistrationToken Register-CustomAdfs Register-CustomDnsServer
+Register-DirectoryService Remove-AzureStackActivation Remove-CloudAdminUser Remove-GraphApplication Repair-VirtualDisk
+Reset-DatacenterIntegrationConfiguration Send-AzureStackDiagnosticLog Set-AzSLegalNotice Set-AzsDnsForwarder
+Set-AzSDnsServerSettings Set-CloudAdminUserPassword Set-GraphApplication Set-ServiceAdminOwner Set-SyslogClient
+Set-SyslogServer Set-Telemetry Set-TLSPolicy Start-AzsCryptoWipe Start-AzureStack Start-SecretRotation Stop-AzureStack
+Test-AzureStack Unlock-SupportSession Get-AzureStackUpdateStatus Resume-AzureStackUpdate Enable-RemoteSupport
+Disable-RemoteSupport Get-RemoteSupportAccess Get-RemoteSupportSessionHistory"""
 
 INFORMATION_KEYS = """
 EmergencyConsoleIPAddresses DomainFQDN Timezone DomainNetBIOSName ExternalDomainFQDN RegionName StampVersion CloudID
