@@ -1,0 +1,282 @@
+"""Looks into zips where they lie, by ranged reads and within limits; nothing is extracted, no claim is trusted.
+
+Structures are those of PKWARE's APPNOTE 6.3.10: end of central directory (4.3.16), its zip64 forms (4.3.14, 4.3.15),
+central directory header (4.3.12), local header (4.3.7).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from bridge.errors import StoreError, UnsafePathError
+from bridge.store import Store, check_path
+
+MAX_DIRECTORY_BYTES = 64 << 20
+MAX_MEMBERS = 200_000
+MAX_RATIO = 1_000
+"""Deflate reaches 1032 to 1 on zeros alone; logs reach 10 to 50."""
+_MAX_NAMED = 5
+_MAX_NESTED = 200
+_MAX_SAMPLES = 4
+_SAMPLE_BYTES = 16 << 10
+_DEFLATED_SAMPLE_BYTES = 128 << 10
+_INFLATED_SAMPLE_BYTES = 1 << 20
+_CHUNK_BYTES = 256 << 10
+
+_END = struct.Struct("<4s4H2LH")
+_END64_LOCATOR = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_HEADER = struct.Struct("<4s4B4H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_LONGEST_COMMENT = 0xFFFF
+_STORED, _DEFLATED = 0, 8
+_TEXT_ENDINGS = (".log", ".txt", ".json", ".jsonl", ".csv", ".xml", ".out", ".html")
+
+
+class ZipState(StrEnum):
+    """``cut``: it ends before its directory, as a copy that was broken off does. ``unread``: it could not be read."""
+
+    GOOD = "good"
+    EMPTY = "empty"
+    CUT = "cut"
+    DAMAGED = "damaged"
+    UNREAD = "unread"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a central directory says of one file."""
+
+    name: str
+    size_bytes: int
+    stored_bytes: int
+    method: int
+    header_offset: int
+    encrypted: bool
+
+    @property
+    def is_text(self) -> bool:
+        return self.name.casefold().endswith(_TEXT_ENDINGS)
+
+    @property
+    def is_zip(self) -> bool:
+        return self.name.casefold().endswith(".zip")
+
+    @property
+    def base_name(self) -> str:
+        return self.name.rsplit("/", 1)[-1]
+
+
+@dataclass(slots=True)
+class ZipLook:
+    """What was seen of one zip. ``samples`` are text members worth reading for times, largest first."""
+
+    state: ZipState
+    members: int = 0
+    content_bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+    nested: list[Member] = field(default_factory=list)
+    samples: list[Member] = field(default_factory=list)
+
+
+class _ZipError(Exception):
+    """The zip is not whole; the state says how."""
+
+    def __init__(self, state: ZipState, detail: str) -> None:
+        super().__init__(detail)
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    offset: int
+    size_bytes: int
+    members: int
+
+
+def look_into(store: Store, path: str, size_bytes: int) -> ZipLook:
+    """Reads the central directory of one zip of a store; never raises for what the zip is."""
+    try:
+        directory = _find_directory(store, path, size_bytes)
+        look = _read_directory(store, path, directory)
+    except _ZipError as error:
+        return ZipLook(error.state, problems=[str(error)])
+    except StoreError as error:
+        return ZipLook(ZipState.UNREAD, problems=[str(error)])
+    if look.content_bytes > max(size_bytes, 1) * MAX_RATIO:
+        look.problems.append(
+            f"it claims to hold {look.content_bytes} bytes in a file of {size_bytes}: do not unpack it unseen"
+        )
+    return look
+
+
+def read_sample(store: Store, path: str, member: Member) -> list[bytes]:
+    """The beginning and, where it can be had cheaply, the end of a text member; never more than 1 MiB."""
+    try:
+        head = read_range(store, path, member.header_offset, _LOCAL.size)
+        if len(head) < _LOCAL.size or head[:4] != b"PK\x03\x04":
+            return []
+        *_, name_length, extra_length = _LOCAL.unpack(head)
+        start = member.header_offset + _LOCAL.size + name_length + extra_length
+        if member.method == _STORED:
+            pieces = [read_range(store, path, start, min(member.stored_bytes, _SAMPLE_BYTES))]
+            if member.stored_bytes > _SAMPLE_BYTES:
+                end = start + member.stored_bytes
+                pieces.append(read_range(store, path, max(start, end - _SAMPLE_BYTES), _SAMPLE_BYTES))
+            return pieces
+        packed = read_range(store, path, start, min(member.stored_bytes, _DEFLATED_SAMPLE_BYTES))
+        return [zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, _INFLATED_SAMPLE_BYTES)]
+    except (StoreError, zlib.error):
+        return []  # a sample less; the zip's own state comes from its directory
+
+
+def read_range(store: Store, path: str, offset: int, count: int) -> bytes:
+    """Some bytes of one file; fewer where it ends before."""
+    return b"".join(_chunks(store, path, offset, count))
+
+
+def _chunks(store: Store, path: str, offset: int, count: int) -> Generator[bytes, None, None]:
+    if count <= 0:
+        return
+    buffer = bytearray(min(count, _CHUNK_BYTES))
+    with memoryview(buffer) as view, store.open_read(path, offset) as reader:
+        while count > 0:
+            read = reader.readinto(view[: min(count, len(buffer))])
+            if read == 0:
+                return
+            yield bytes(view[:read])
+            count -= read
+
+
+def _find_directory(store: Store, path: str, size_bytes: int) -> _Directory:
+    if size_bytes == 0:
+        raise _ZipError(ZipState.CUT, "the file is empty")
+    tail_offset = max(0, size_bytes - _END.size - _LONGEST_COMMENT)
+    tail = read_range(store, path, tail_offset, size_bytes - tail_offset)
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or at + _END.size > len(tail):
+        if read_range(store, path, 0, 4) == b"PK\x03\x04":
+            raise _ZipError(ZipState.CUT, "it ends before its directory: the copy was broken off")
+        raise _ZipError(ZipState.DAMAGED, "it is not a zip")
+    _, _, _, _, members, directory_bytes, offset, _ = _END.unpack_from(tail, at)
+    end = tail_offset + at
+    if 0xFFFF in {members} or 0xFFFFFFFF in {directory_bytes, offset}:
+        members, directory_bytes, offset = _read_end64(store, path, end)
+    if offset + directory_bytes > end:
+        raise _ZipError(ZipState.DAMAGED, "its directory does not lie within the file")
+    return _Directory(offset, directory_bytes, members)
+
+
+def _read_end64(store: Store, path: str, end: int) -> tuple[int, int, int]:
+    locator = read_range(store, path, max(0, end - _END64_LOCATOR.size), _END64_LOCATOR.size)
+    if len(locator) < _END64_LOCATOR.size or locator[:4] != b"PK\x06\x07":
+        raise _ZipError(ZipState.DAMAGED, "its zip64 locator is missing")
+    _, _, offset, _ = _END64_LOCATOR.unpack(locator)
+    record = read_range(store, path, offset, _END64.size) if offset < end else b""
+    if len(record) < _END64.size or record[:4] != b"PK\x06\x06":
+        raise _ZipError(ZipState.DAMAGED, "its zip64 directory record is missing")
+    *_, members, directory_bytes, directory_offset = _END64.unpack(record)
+    return members, directory_bytes, directory_offset
+
+
+def _read_directory(store: Store, path: str, directory: _Directory) -> ZipLook:
+    look = ZipLook(ZipState.GOOD)
+    unsafe = stored_bytes = 0
+    for member in _members(store, path, directory):
+        if look.members >= MAX_MEMBERS:
+            look.problems.append(f"more than {MAX_MEMBERS} members: the rest was not looked at")
+            break
+        look.members += 1
+        look.content_bytes += member.size_bytes
+        stored_bytes += member.stored_bytes
+        if member.header_offset + _LOCAL.size + member.stored_bytes > directory.offset:
+            raise _ZipError(ZipState.DAMAGED, f"a member does not lie within the file: {_shown(member.name)}")
+        if not _is_safe(member.name):
+            unsafe += 1
+            if unsafe <= _MAX_NAMED:
+                look.problems.append(f"unsafe name inside: {_shown(member.name)}")
+        if member.is_zip and len(look.nested) < _MAX_NESTED:
+            look.nested.append(member)
+        _keep_sample(look.samples, member)
+    if look.members < min(directory.members, MAX_MEMBERS):
+        look.problems.append(f"its end speaks of {directory.members} members, its directory has {look.members}")
+    if unsafe > _MAX_NAMED:
+        look.problems.append(f"{unsafe - _MAX_NAMED} more unsafe names inside")
+    if stored_bytes > directory.offset:
+        look.problems.append("its members overlap: do not unpack it unseen")
+    if look.content_bytes == 0:
+        look.state = ZipState.EMPTY
+    return look
+
+
+def _members(store: Store, path: str, directory: _Directory) -> Iterator[Member]:
+    """The headers of a directory, read front to back with one header in memory."""
+    limit = min(directory.size_bytes, MAX_DIRECTORY_BYTES)
+    pending = b""
+    with closing(_chunks(store, path, directory.offset, limit)) as chunks:
+        for chunk in chunks:
+            pending += chunk
+            start = 0
+            while (header := _header(pending, start)) is not None:
+                member, length = header
+                start += length
+                yield member
+            pending = pending[start:]
+    if pending and limit == directory.size_bytes:
+        raise _ZipError(ZipState.DAMAGED, "its directory is not made of whole headers")
+
+
+def _header(data: bytes, start: int) -> tuple[Member, int] | None:
+    """One header and its length; ``None`` where the data ends before it does."""
+    if len(data) - start < _HEADER.size:
+        return None
+    fields = _HEADER.unpack_from(data, start)
+    if fields[0] != b"PK\x01\x02":
+        raise _ZipError(ZipState.DAMAGED, "its directory holds something else than headers")
+    flags, method = fields[5], fields[6]
+    stored_bytes, size_bytes, name_length, extra_length, comment_length = fields[10:15]
+    length = _HEADER.size + name_length + extra_length + comment_length
+    if len(data) - start < length:
+        return None
+    name = data[start + _HEADER.size :][:name_length]
+    extra = data[start + _HEADER.size + name_length :][:extra_length]
+    size_bytes, stored_bytes, offset = _zip64_values(extra, (size_bytes, stored_bytes, fields[18]))
+    text = name.decode("utf-8" if flags & 0x800 else "cp437", "backslashreplace").replace("\\", "/")
+    return Member(text, size_bytes, stored_bytes, method, offset, bool(flags & 1)), length
+
+
+def _zip64_values(extra: bytes, values: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Sizes and offset, each from the zip64 extra field (APPNOTE 4.5.3) where the header has all ones."""
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, at)
+        if kind == 1:
+            numbers = iter(struct.unpack_from(f"<{min(length, len(extra) - at - 4) // 8}Q", extra, at + 4))
+            size, stored, offset = (next(numbers, value) if value == 0xFFFFFFFF else value for value in values)
+            return size, stored, offset
+        at += 4 + length
+    return values
+
+
+def _keep_sample(samples: list[Member], member: Member) -> None:
+    if member.is_text and member.size_bytes and not member.encrypted and member.method in {_STORED, _DEFLATED}:
+        samples.append(member)
+        samples.sort(key=lambda sample: -sample.size_bytes)
+        del samples[_MAX_SAMPLES:]
+
+
+def _is_safe(name: str) -> bool:
+    try:
+        check_path(name.rstrip("/"), "zip")
+    except UnsafePathError:
+        return False
+    return True
+
+
+def _shown(name: str) -> str:
+    return ascii(name[:120])[1:-1]

@@ -1,0 +1,145 @@
+"""Looking into zips: every claim of a zip is checked against its file, and no zip raises."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bridge.collection._coverage_zip import MAX_RATIO, ZipLook, ZipState, look_into, read_sample
+from bridge.errors import StoreAccessError
+from bridge.store._folder import FolderStore
+
+
+def look(folder: Path, content: bytes) -> ZipLook:
+    (folder / "x.zip").write_bytes(content)
+    return look_into(FolderStore(folder), "x.zip", len(content))
+
+
+def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_members_and_sizes_are_those_that_the_zipfile_module_sees(tmp_path: Path) -> None:
+    members = {f"folder/ü{number}.log": b"x" * number for number in range(3000)}
+    seen = look(tmp_path, zip_of(members, zipfile.ZIP_DEFLATED))
+    assert seen.state is ZipState.GOOD
+    assert seen.members == len(members)
+    assert seen.content_bytes == sum(map(len, members.values()))
+    assert seen.problems == []
+    assert [sample.size_bytes for sample in seen.samples] == [2999, 2998, 2997, 2996]
+
+
+def test_a_zip_written_without_seeking_is_whole(tmp_path: Path) -> None:
+    class Unseekable(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def tell(self) -> int:
+            raise io.UnsupportedOperation
+
+        def seek(self, offset: int, whence: int = 0) -> int:
+            raise io.UnsupportedOperation
+
+    buffer = Unseekable()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.log", b"text" * 1000)
+    seen = look(tmp_path, buffer.getvalue())
+    assert (seen.state, seen.members, seen.content_bytes) == (ZipState.GOOD, 1, 4000)
+
+
+def test_a_zip64_directory_is_read(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        with archive.open("a.log", "w", force_zip64=True) as file:
+            file.write(b"x" * 1000)
+        for number in range(70_000):
+            archive.writestr(f"{number}", b"")
+    seen = look(tmp_path, buffer.getvalue())
+    assert (seen.state, seen.members, seen.content_bytes) == (ZipState.GOOD, 70_001, 1000)
+    assert seen.problems == []
+
+
+def test_a_member_larger_than_4_gib_has_its_size_from_the_zip64_field(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("a.bin", "w", force_zip64=True) as file:
+            for _ in range(4200):
+                file.write(bytes(1 << 20))
+    seen = look_into(FolderStore(tmp_path), "x.zip", path.stat().st_size)
+    assert (seen.state, seen.content_bytes) == (ZipState.GOOD, 4200 << 20)
+
+
+def test_a_bomb_is_named_and_not_unpacked(tmp_path: Path) -> None:
+    content = bytearray(zip_of({"a.log": b"x" * 1000}))
+    at = content.rfind(b"PK\x01\x02")
+    struct.pack_into("<L", content, at + 24, 0xFFFFFFF0)
+    seen = look(tmp_path, bytes(content))
+    assert seen.content_bytes > len(content) * MAX_RATIO
+    assert any("do not unpack" in problem for problem in seen.problems)
+
+
+def test_a_sample_of_a_bomb_is_bounded(tmp_path: Path) -> None:
+    content = zip_of({"a.log": bytes(64 << 20)}, zipfile.ZIP_DEFLATED)
+    seen = look(tmp_path, content)
+    pieces = read_sample(FolderStore(tmp_path), "x.zip", seen.samples[0])
+    assert sum(map(len, pieces)) <= 1 << 20
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "C:/x", "a/nul", "..\\..\\x", "x" * 300])
+def test_unsafe_names_inside_are_named(tmp_path: Path, name: str) -> None:
+    seen = look(tmp_path, zip_of({name: b"x"}))
+    assert seen.state is ZipState.GOOD
+    assert any(problem.startswith("unsafe name inside") for problem in seen.problems)
+
+
+def test_members_beyond_the_file_are_damage(tmp_path: Path) -> None:
+    content = bytearray(zip_of({"a.log": b"x" * 1000}))
+    at = content.rfind(b"PK\x01\x02")
+    struct.pack_into("<L", content, at + 42, 0x7FFFFFFF)
+    assert look(tmp_path, bytes(content)).state is ZipState.DAMAGED
+
+
+def test_overlapping_members_are_named(tmp_path: Path) -> None:
+    content = bytearray(zip_of({"a.log": b"x" * 1000, "b.log": b"y" * 1000}))
+    last = content.rfind(b"PK\x01\x02")
+    struct.pack_into("<L", content, last + 42, 0)
+    struct.pack_into("<L", content, last + 20, 1500)
+    assert any("overlap" in problem for problem in look(tmp_path, bytes(content)).problems)
+
+
+def test_a_zip_that_cannot_be_read_is_unread(tmp_path: Path) -> None:
+    class Refusing(FolderStore):
+        def open_read(self, path: str, offset: int = 0):  # type: ignore[no-untyped-def]
+            raise StoreAccessError(store="container", detail="the SAS does not allow reading")
+
+    seen = look_into(Refusing(tmp_path), "x.zip", 100)
+    assert seen.state is ZipState.UNREAD
+    assert "SAS" in seen.problems[0]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(data=st.data())
+def test_no_damage_raises(tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(zip_of({"a.log": b"2026-11-23T10:00:00Z", "b/c.zip": zip_of({"d.log": b"x"})}))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(content[data.draw(st.integers(0, 50)) : data.draw(st.integers(50, len(content)))])
+    seen = look(tmp_path, cut)
+    for sample in seen.samples:
+        read_sample(FolderStore(tmp_path), "x.zip", sample)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200), st.binary(max_size=100))
+def test_bytes_around_an_end_record_do_not_raise(tmp_path: Path, before: bytes, after: bytes) -> None:
+    assert look(tmp_path, before + b"PK\x05\x06" + after).state in set(ZipState)
