@@ -99,6 +99,16 @@ class ScriptRefusedError(UsageError):
     """{file}:{line}:{column}: {detail}: {text}"""
 
 
+class ScriptArgumentError(UsageError):
+    """Parameter {parameter}: {detail}."""
+
+
+class EngineJudgementError(UsageError):
+    """The PowerShell engine {engine} could not judge the script: {detail}"""
+
+    fix = "Name a working pwsh with PEP_BRIDGE_PWSH, or check without an engine."
+
+
 class CommandNotAllowedError(UsageError):
     """{command} is not on the list of commands that '{verb}' may send; nothing was sent."""
 

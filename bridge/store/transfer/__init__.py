@@ -1,0 +1,48 @@
+"""The transfer engine: moves files between any two stores, hashing each byte as it passes, and seals them in place."""
+
+from bridge.store.transfer._access import ContainerAccess, LeanContainer
+from bridge.store.transfer._engine import transfer
+from bridge.store.transfer._events import (
+    EventHandler,
+    FileFinished,
+    FileResult,
+    FileStatus,
+    Note,
+    Paused,
+    Progress,
+    Repairing,
+    Retrying,
+    TransferEvent,
+    TransferItem,
+    TransferResult,
+    Unpaused,
+)
+from bridge.store.transfer._hashing import FileHash, hash_files
+from bridge.store.transfer._journal import TransferJournal
+from bridge.store.transfer._settings import LinePolicy, QuietHours, TransferSettings, parse_rate
+
+__all__ = [
+    "ContainerAccess",
+    "EventHandler",
+    "FileFinished",
+    "FileHash",
+    "FileResult",
+    "FileStatus",
+    "LeanContainer",
+    "LinePolicy",
+    "Note",
+    "Paused",
+    "Progress",
+    "QuietHours",
+    "Repairing",
+    "Retrying",
+    "TransferEvent",
+    "TransferItem",
+    "TransferJournal",
+    "TransferResult",
+    "TransferSettings",
+    "Unpaused",
+    "hash_files",
+    "parse_rate",
+    "transfer",
+]

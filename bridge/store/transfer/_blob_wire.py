@@ -1,0 +1,310 @@
+"""Put Blob, Put Block, Put Block List and their questions on one connection, with the service's refusals by name."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
+
+from defusedxml import ElementTree
+from defusedxml.common import DefusedXmlException
+
+from bridge import __version__
+from bridge.errors import (
+    ApiVersionError,
+    StoreAccessError,
+    StoreAuthenticationError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreNotFoundError,
+    StorePermissionError,
+    StoreReadOnlyError,
+    StoreUnreachableError,
+)
+from bridge.secrets import Scrubber
+from bridge.store._protocol import Buffer
+from bridge.store.transfer._access import ContainerAccess
+from bridge.store.transfer._arrived import Fact
+from bridge.store.transfer._checksum import Algorithm, BlockChecksum
+from bridge.store.transfer._rate import RateLimiter
+from bridge.store.transfer._wire import Connection, Response, WireError
+
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]{1,400})")
+_BUSY = {408, 429, 500, 502, 503, 504}
+_LONGEST_RETRY_AFTER_S = 600.0
+
+
+class BusyError(StoreUnreachableError):
+    """{store}: the service is busy or failing for the moment: {detail}"""
+
+    @property
+    def retry_after_s(self) -> float | None:
+        value = self.fields.get("retry_after_s")
+        return None if value is None else float(value)
+
+
+class LineError(StoreUnreachableError):
+    """{store}: the connection failed: {detail}"""
+
+
+class BlocksLostError(StoreCorruptError):
+    """{store}: staged blocks are no longer there: {detail}"""
+
+
+class ForeignBlocksError(StoreCorruptError):
+    """{store}: blocks that another tool has staged are in the way: {detail}"""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedBlock:
+    block_id: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A whole small file to be sent in one request."""
+
+    path: str
+    data: memoryview
+    checksum: BlockChecksum
+    sha256: str
+
+
+class BlobWire:
+    """The blob service's requests on one connection. For one thread at a time."""
+
+    def __init__(
+        self,
+        access: ContainerAccess,
+        *,
+        tls: ssl.SSLContext | None,
+        limiter: RateLimiter,
+        timeout_s: float,
+        on_sent: Callable[[int], None],
+    ) -> None:
+        self.access = access
+        self._on_sent = on_sent
+        self.connection = Connection(access.host, access.port, tls=tls, limiter=limiter, timeout_s=timeout_s)
+        self._scrubber = Scrubber([access.sas])
+        host = access.host if access.port in {80, 443} else f"{access.host}:{access.port}"
+        agent = f"User-Agent: pep-bridge/{__version__}\r\nx-ms-version: {access.api_version}\r\n"
+        self._common = f" HTTP/1.1\r\nHost: {host}\r\n{agent}"
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def put_blobs(self, puts: Sequence[Put]) -> None:
+        """Sends several Put Blob requests at once; ``accept_put`` reads their answers in the same order.
+
+        Raises:
+            LineError: the connection failed.
+        """
+        parts: list[Buffer] = []
+        for put in puts:
+            parts.append(
+                self._head(
+                    "PUT",
+                    self.access.target(put.path),
+                    len(put.data),
+                    f"x-ms-blob-type: BlockBlob\r\nx-ms-meta-sha256: {put.sha256}\r\n{_checksum_header(put.checksum)}",
+                )
+            )
+            if put.data:
+                parts.append(put.data)
+        self._send(parts)
+
+    def accept_put(self, put: Put) -> tuple[str | None, bool]:
+        """The ETag of a blob that was put, and whether the service has answered with its checksum.
+
+        Raises:
+            StoreError: the service refused, or has received something else.
+        """
+        response = self._receive(put.path)
+        return _mark(response), self._check_echo(put.path, put.checksum, response)
+
+    def put_block(self, path: str, block_id: str, data: memoryview, checksum: BlockChecksum) -> bool:
+        """Stages one block; returns whether the service has answered with its checksum."""
+        target = self.access.target(path, f"comp=block&blockid={quote(block_id, safe='')}")
+        self._send([self._head("PUT", target, len(data), _checksum_header(checksum)), data])
+        return self._check_echo(path, checksum, self._receive(path))
+
+    def put_block_list(self, path: str, block_ids: Iterable[str], sha256: str) -> str | None:
+        """Makes the blob of its staged blocks; returns its ETag."""
+        body = bytearray(b'<?xml version="1.0" encoding="utf-8"?><BlockList>')
+        for block_id in block_ids:
+            body += b"<Latest>" + block_id.encode("ascii") + b"</Latest>"
+        body += b"</BlockList>"
+        head = self._head(
+            "PUT", self.access.target(path, "comp=blocklist"), len(body), f"x-ms-meta-sha256: {sha256}\r\n"
+        )
+        self._send([head, body], payload=False)
+        return _mark(self._receive(path))
+
+    def clear(self, path: str) -> None:
+        """Throws away what is staged under a name, by an empty blob (Put Block List, Remarks)."""
+        head = self._head("PUT", self.access.target(path), 0, "x-ms-blob-type: BlockBlob\r\n")
+        self._send([head], payload=False)
+        self._receive(path)
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def block_list(self, path: str, *, committed: bool) -> list[StagedBlock]:
+        """The blocks of a blob; none where there is no blob.
+
+        Raises:
+            StorePermissionError: the SAS does not allow reading.
+        """
+        kind = "committed" if committed else "uncommitted"
+        target = self.access.target(path, f"comp=blocklist&blocklisttype={kind}")
+        self._send([self._head("GET", target)], payload=False)
+        try:
+            root = self._xml(path, self._receive(path, writing=False))
+        except StoreNotFoundError:
+            return []
+        blocks = []
+        for block in root.iter("Block"):
+            name, size = block.findtext("Name"), block.findtext("Size")
+            if name is None or size is None or not size.isdigit():
+                raise StoreError(store=self.access.location, detail=f"{path}: the block list is not understood", fix="")
+            blocks.append(StagedBlock(name, int(size)))
+        return blocks
+
+    def list_page(self, marker: str) -> tuple[list[Fact], str]:
+        """One page of the blobs below the root, and the marker of the next one (empty at the end)."""
+        prefix = f"{self.access.root}/" if self.access.root else ""
+        query = f"restype=container&comp=list&include=metadata&maxresults=1000&prefix={quote(prefix, safe='')}"
+        if marker:
+            query += f"&marker={quote(marker, safe='')}"
+        target = f"{quote(self.access.container_path)}?{query}&{self.access.sas.reveal()}"
+        self._send([self._head("GET", target)], payload=False)
+        root = self._xml("", self._receive("", writing=False))
+        facts = [fact for blob in root.iter("Blob") if (fact := self._fact(blob)) is not None]
+        return facts, root.findtext("NextMarker") or ""
+
+    def _fact(self, blob: ElementTree.Element) -> Fact | None:  # type: ignore[name-defined,unused-ignore]
+        name = blob.findtext("Name") or ""
+        size = blob.findtext("Properties/Content-Length") or ""
+        start = f"{self.access.root}/" if self.access.root else ""
+        if not name.startswith(start) or not size.isdigit():
+            return None
+        md5 = blob.findtext("Properties/Content-MD5")
+        etag = blob.findtext("Properties/Etag")
+        sha256 = next((item.text for item in blob.iterfind("Metadata/*") if item.tag.lower() == "sha256"), None)
+        return Fact(name[len(start) :], int(size), b64decode(md5) if md5 else None, etag and etag.strip('"'), sha256)
+
+    # -- one request --------------------------------------------------------------------------------------------------
+
+    def _head(self, method: str, target: str, length: int | None = None, more: str = "") -> bytes:
+        size = "" if length is None else f"Content-Length: {length}\r\n"
+        return f"{method} {target}{self._common}{size}{more}\r\n".encode("ascii")
+
+    def _send(self, parts: Sequence[Buffer], *, payload: bool = True) -> None:
+        try:
+            self.connection.send(parts, self._on_sent if payload else None)
+        except WireError as error:
+            raise LineError(store=self.access.location, detail=str(error)) from error
+
+    def _receive(self, path: str, *, writing: bool = True) -> Response:
+        try:
+            response = self.connection.receive()
+        except WireError as error:
+            raise LineError(store=self.access.location, detail=str(error)) from error
+        if response.status not in {200, 201, 202}:
+            raise self._refusal(path, response, writing=writing)
+        return response
+
+    def _xml(self, path: str, response: Response) -> ElementTree.Element:  # type: ignore[name-defined,unused-ignore]
+        try:
+            return ElementTree.fromstring(response.body.removeprefix(b"\xef\xbb\xbf"), forbid_dtd=True)
+        except (ElementTree.ParseError, DefusedXmlException, ValueError) as error:
+            raise StoreError(
+                store=self.access.location, detail=f"{path}: the answer is not understood ({error})", fix=""
+            ) from error
+
+    def _check_echo(self, path: str, checksum: BlockChecksum, response: Response) -> bool:
+        """Compares the checksum that the service has computed, where it tells it."""
+        name = "x-ms-content-crc64" if checksum.algorithm is Algorithm.CRC64 else "content-md5"
+        echo = response.header(name)
+        if echo is None:
+            return False
+        if echo != checksum.base64.decode("ascii"):
+            raise StoreCorruptError(
+                store=self.access.location, detail=f"{path}: the service received other bytes than were sent"
+            )
+        return True
+
+    # -- refusals -----------------------------------------------------------------------------------------------------
+
+    def _refusal(self, path: str, response: Response, *, writing: bool) -> StoreError:
+        """The service's refusal as an error of ours (Blob service error codes; Common REST API error codes)."""
+        found_code, found_text = _CODE.search(response.body), _MESSAGE.search(response.body)
+        code = response.header("x-ms-error-code") or (found_code[1].decode() if found_code else "")
+        text = found_text[1].decode("utf-8", "replace").split("\n")[0] if found_text else ""
+        words = f"{path}: " if path else ""
+        words += self._scrubber.text(f"HTTP {response.status} {code} {text}".strip())
+        where = {"store": self.access.location, "detail": words, "path": path}
+        status = response.status
+        if status in _BUSY:
+            return BusyError(**where, retry_after_s=_retry_after(response))
+        if code == "InvalidHeaderValue" and re.search(r"(?i)x-ms-version|api.version", response.body.decode("latin-1")):
+            return ApiVersionError(**where, version=self.access.api_version)
+        if code in {"Md5Mismatch", "Crc64Mismatch"} or "contentmd5" in text.lower().replace("-", ""):
+            return StoreCorruptError(**where)
+        if code in {"InvalidBlockList", "InvalidBlockId"} and "list" in code.lower():
+            return BlocksLostError(**where)
+        if code in {"InvalidBlobOrBlock", "InvalidBlockId"}:
+            return ForeignBlocksError(**where)
+        return self._lasting(status, code, where, writing=writing)
+
+    def _lasting(self, status: int, code: str, where: dict[str, str], *, writing: bool) -> StoreError:
+        if status == 507 or code in {"InsufficientStorage", "AccountQuotaExceeded", "StorageQuotaExceeded"}:
+            return StoreFullError(**where)
+        if (
+            code in {"AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation"}
+            or status == 401
+        ):
+            return StoreAuthenticationError(**where, fix="Check the SAS: is it for this container, and not expired?")
+        if code in {"AuthorizationPermissionMismatch", "AuthorizationResourceTypeMismatch"}:
+            return (StoreReadOnlyError if writing else StorePermissionError)(
+                **where, fix="Use a SAS for this container that allows it (read, write, create and list)."
+            )
+        if status in {403, 409, 412} and writing:
+            return StoreReadOnlyError(**where, fix="The container or blob is locked, leased or not yours to change.")
+        if status == 403:
+            return StoreAccessError(**where, fix="Check the SAS and the service's network rules.")
+        if status == 404:
+            return StoreNotFoundError(**where, fix="Check the container's address.")
+        return StoreError(**where, fix="")
+
+
+def _mark(response: Response) -> str | None:
+    etag = response.header("etag")
+    return None if etag is None else etag.strip('"')
+
+
+def _checksum_header(checksum: BlockChecksum) -> str:
+    name = "x-ms-content-crc64" if checksum.algorithm is Algorithm.CRC64 else "Content-MD5"
+    return f"{name}: {checksum.base64.decode('ascii')}\r\n"
+
+
+def _retry_after(response: Response) -> float | None:
+    """``Retry-After`` in seconds, or a date (RFC 9110, section 10.2.3); never longer than ten minutes."""
+    value = response.header("retry-after")
+    if value is None:
+        return None
+    if value.isdigit():
+        return min(float(value), _LONGEST_RETRY_AFTER_S)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return min(max((until - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_RETRY_AFTER_S)

@@ -1,0 +1,534 @@
+"""Uploads to a container: large files in blocks on many connections, small files together, hashed as they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from bridge.errors import (
+    StoreAccessError,
+    StoreCorruptError,
+    StoreError,
+    StoreNotFoundError,
+    StorePermissionError,
+    StoreUnreachableError,
+)
+from bridge.store.transfer._access import ContainerAccess
+from bridge.store.transfer._arrived import Arrived, Fact
+from bridge.store.transfer._blob_wire import (
+    BlobWire,
+    BlocksLostError,
+    BusyError,
+    ForeignBlocksError,
+    LineError,
+    Put,
+)
+from bridge.store.transfer._block_ids import BlockKey
+from bridge.store.transfer._checksum import Algorithm, checksum_of
+from bridge.store.transfer._delivery import Delivery, Finished, SourceChanged
+from bridge.store.transfer._events import FileStatus, Note, TransferItem
+from bridge.store.transfer._line import USUAL_PIECE
+from bridge.store.transfer._pieces import Pieces, Sending
+from bridge.store.transfer._presence import Presence
+from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS
+from bridge.store.transfer._wire import tls_context
+
+_MOST_TOGETHER = 32
+_MOST_REPAIRS = 3
+_FIRST_BYTES = 256 << 10  # the piece that finds out which checksum the service knows may have to be sent twice
+_CRC64_SINCE = "2019-02-02"
+
+
+@dataclass(slots=True)
+class _Load:
+    """A small file in its thread's buffer."""
+
+    item: TransferItem
+    data: memoryview
+    sha256: str
+    status: FileStatus = "copied"
+    attempts: int = 0
+
+
+class _Lane:
+    """A connection and a buffer, for one thread at a time."""
+
+    def __init__(self, wire: BlobWire, buffer_bytes: int) -> None:
+        self.wire = wire
+        self.buffer = memoryview(bytearray(buffer_bytes))
+
+    def room(self, size_bytes: int) -> memoryview:
+        """The buffer, made larger only for a file so large that 50,000 usual blocks do not hold it."""
+        if size_bytes > len(self.buffer):
+            self.buffer = memoryview(bytearray(size_bytes))
+        return self.buffer[:size_bytes]
+
+
+class ContainerUpload:
+    """The work of one upload; ``work`` runs on several threads, which share a pool of connections and buffers."""
+
+    def __init__(self, delivery: Delivery, access: ContainerAccess, *, readers: int) -> None:
+        self._delivery = delivery
+        self._access = access
+        self._tls = tls_context(access.ca_file) if access.scheme == "https" else None
+        self._pieces = Pieces(delivery.line, most_open=readers, most_together=_MOST_TOGETHER)
+        self._algorithm, certain = self._first_algorithm()
+        self._algorithm_known = threading.Event()
+        if certain:
+            self._algorithm_known.set()
+        self._asking = threading.Lock()
+        self._may_read = True
+        self._arrived: Arrived | None = None
+        self._presence: Presence | None = None
+        self._lanes: list[_Lane] = []
+        self._idle: list[_Lane] = []
+
+    def _first_algorithm(self) -> tuple[Algorithm, bool]:
+        chosen = self._delivery.settings.checksum
+        if chosen == "md5" or (chosen == "auto" and self._access.api_version < _CRC64_SINCE):
+            return Algorithm.MD5, True
+        return Algorithm.CRC64, False
+
+    # -- the threads --------------------------------------------------------------------------------------------------
+
+    def begin(self, items: Iterator[TransferItem]) -> None:
+        """Sets what the threads will send next; called while none of them runs."""
+        self._pieces.begin(items)
+
+    def work(self) -> None:
+        """Sends until nothing is left.
+
+        Raises:
+            StoreError: something that ends the transfer.
+            Stopped: the transfer is ending.
+        """
+        with self._lane() as lane:
+            self._look_at_target(lane)
+        while (task := self._pieces.next_task()) is not None:
+            with self._lane() as lane:
+                if isinstance(task, Sending):
+                    self._send_piece(task, lane)
+                else:
+                    self._send_together(task, lane)
+
+    @contextmanager
+    def _lane(self) -> Iterator[_Lane]:
+        """A turn on the line with a connection and a buffer; the one used last, so that unused ones stay untouched."""
+        with self._delivery.line.turn():
+            try:
+                lane = self._idle.pop()
+            except IndexError:
+                lane = self._new_lane()
+            try:
+                yield lane
+            finally:
+                self._idle.append(lane)
+
+    def _new_lane(self) -> _Lane:
+        wire = BlobWire(
+            self._access,
+            tls=self._tls,
+            limiter=self._delivery.line.limiter,
+            timeout_s=self._delivery.settings.io_timeout_s,
+            on_sent=self._delivery.tally.sent,
+        )
+        lane = _Lane(wire, self._delivery.settings.block_size_bytes or USUAL_PIECE)
+        self._lanes.append(lane)
+        return lane
+
+    def abort(self) -> None:
+        """Wakes every thread; they see that the transfer is ending."""
+        for lane in list(self._lanes):
+            lane.wire.connection.abort()
+        self._pieces.wake()
+
+    def close(self) -> None:
+        self._pieces.close()
+        for lane in self._lanes:
+            lane.wire.connection.close()
+        if self._arrived is not None:
+            self._arrived.close()
+
+    def _try_again(self, lane: _Lane, path: str, error: StoreUnreachableError, attempt: int) -> None:
+        lane.wire.connection.close()
+        self._delivery.retry(path, error, attempt, error.retry_after_s if isinstance(error, BusyError) else None)
+
+    # -- what the target has ------------------------------------------------------------------------------------------
+
+    def _look_at_target(self, lane: _Lane) -> None:
+        if self._presence is not None:
+            return
+        with self._asking:
+            attempt = 0
+            while self._presence is None:
+                try:
+                    self._arrived = Arrived(self._listing(lane.wire))
+                    self._presence = Presence(self._delivery, self._arrived, listed=True)
+                except (BusyError, LineError) as error:
+                    attempt += 1
+                    self._try_again(lane, self._access.location, error, attempt)
+                except StoreAccessError:
+                    # A write-only SAS is ordinary: then the journal remembers.
+                    self._delivery.tally.tell(
+                        Note("The SAS does not allow listing: what arrived is known from the journal.")
+                    )
+                    self._arrived = Arrived(())
+                    self._presence = Presence(self._delivery, self._arrived, listed=False)
+            self._delivery.line.answered()
+
+    def _listing(self, wire: BlobWire) -> Iterator[Fact]:
+        marker = ""
+        while True:
+            facts, marker = wire.list_page(marker)
+            yield from facts
+            if not marker:
+                return
+
+    def _sha256_there(self, item: TransferItem, lane: _Lane) -> str | None:
+        assert self._presence is not None  # noqa: S101 - set before any task is taken
+        return self._presence.sha256_there(item, lane.buffer)
+
+    def _staged(self, item: TransferItem, lane: _Lane) -> list[BlockKey]:
+        """The blocks of this file that the service holds, uncommitted."""
+        attempt = 0
+        while self._may_read:
+            try:
+                found = lane.wire.block_list(item.path, committed=False)
+                keys = [(BlockKey.decode(block.block_id), block.size_bytes) for block in found]
+                return [key for key, size_bytes in keys if key is not None and key.size_bytes == size_bytes]
+            except (BusyError, LineError) as error:
+                attempt += 1
+                self._try_again(lane, item.path, error, attempt)
+            except StoreAccessError:
+                self._may_read = False
+                self._delivery.tally.tell(
+                    Note("The SAS does not allow reading: staged blocks are known from the journal.")
+                )
+        journal = self._delivery.journal
+        return journal.staged(item.path) if journal is not None else []
+
+    # -- the checksum that the service checks -------------------------------------------------------------------------
+
+    @contextmanager
+    def _checksum_settled(self) -> Iterator[None]:
+        """Lets one thread find out alone whether the service checks CRC64; the others wait for its answer."""
+        if self._algorithm_known.is_set():
+            yield
+            return
+        with self._asking:
+            yield
+
+    def _heard(self, *, echoed: bool) -> bool:
+        """Whether a block that the service accepted is checked; where CRC64 was ignored, MD5 takes its place.
+
+        Raises:
+            StoreError: CRC64 was demanded and the service does not know it.
+        """
+        if self._algorithm is Algorithm.MD5 or echoed:
+            self._algorithm_known.set()
+            return True
+        if self._delivery.settings.checksum == "crc64":
+            raise StoreError(
+                store=self._access.location,
+                detail="the service does not check CRC64",
+                fix="Use the checksum 'auto' or 'md5' for this destination.",
+            )
+        self._algorithm = Algorithm.MD5
+        self._algorithm_known.set()
+        return False
+
+    # -- small files --------------------------------------------------------------------------------------------------
+
+    def _send_together(self, items: list[TransferItem], lane: _Lane) -> None:
+        loads = [load for load in self._loads(items, lane) if load is not None]
+        attempt = 0
+        while loads:
+            with self._checksum_settled():
+                together = self._pieces.most_together if self._algorithm_known.is_set() else 1
+                now, later = loads[:together], loads[together:]
+                left, error = self._exchange(now, lane)
+            loads = left + later
+            if error is None:
+                attempt = 0
+                continue
+            attempt += 1
+            if isinstance(error, LineError) and len(now) > 1:
+                # Something on the way may not bear several requests at once (RFC 9112, section 9.3.2).
+                self._pieces.most_together = max(1, self._pieces.most_together // 2)
+            self._try_again(lane, left[0].item.path, error, attempt)
+
+    def _loads(self, items: list[TransferItem], lane: _Lane) -> Iterator[_Load | None]:
+        buffer = lane.room(max(len(lane.buffer), sum(item.size_bytes for item in items)))
+        position = 0
+        for item in items:
+            data = buffer[position : position + item.size_bytes]
+            position += item.size_bytes
+            yield self._load(item, data, lane)
+
+    def _load(self, item: TransferItem, data: memoryview, lane: _Lane) -> _Load | None:
+        attempt = 0
+        while True:
+            try:
+                if self._skipped(item, lane):
+                    return None
+                digest = hashlib.sha256()
+                with self._delivery.source.open_read(item.path) as reader:
+                    self._delivery.expect_size(reader, item)
+                    self._delivery.fill(reader, data, digest)
+                sha256 = digest.hexdigest()
+                self._delivery.expect_digest(item, sha256)
+                return _Load(item, data, sha256)
+            except (SourceChanged, StoreNotFoundError) as error:
+                self._delivery.mismatch(item.path, error)
+                return None
+            except StoreUnreachableError as error:
+                attempt += 1
+                self._delivery.retry(item.path, error, attempt)
+
+    def _skipped(self, item: TransferItem, lane: _Lane) -> bool:
+        sha256 = self._sha256_there(item, lane)
+        if sha256 is None:
+            return False
+        fact = self._presence.candidate(item) if self._presence is not None else None
+        self._delivery.tally.confirmed(item.size_bytes, moved=False)
+        self._delivery.finish([Finished(item, sha256, "skipped", 0, fact.etag if fact is not None else None)])
+        return True
+
+    def _exchange(self, loads: list[_Load], lane: _Lane) -> tuple[list[_Load], StoreUnreachableError | None]:
+        """Sends files at once and takes the answers; returns those to be sent again, and why if it is the line."""
+        puts = [Put(load.item.path, load.data, checksum_of(load.data, self._algorithm), load.sha256) for load in loads]
+        for load in loads:
+            load.attempts += 1
+        done: list[Finished] = []
+        left: list[_Load] = []
+        problem: StoreUnreachableError | None = None
+        try:
+            lane.wire.put_blobs(puts)
+            for number, (load, put) in enumerate(zip(loads, puts, strict=True)):
+                if lane.wire.connection.closing:
+                    left += loads[number:]  # it answers no more of them on this connection; not a failure
+                    break
+                try:
+                    mark, echoed = lane.wire.accept_put(put)
+                except BusyError as error:
+                    left.append(load)
+                    problem = error
+                except (StoreCorruptError, BlocksLostError) as error:
+                    left.append(self._to_repair(load, error))
+                except LineError as error:
+                    left += loads[number:]
+                    problem = error
+                    break
+                else:
+                    if self._heard(echoed=echoed):
+                        done.append(Finished(load.item, load.sha256, load.status, load.attempts, mark))
+                    else:
+                        left.append(load)
+        except LineError as error:
+            left, problem = loads, error
+        finally:
+            self._confirm(done)
+        return left, problem
+
+    def _to_repair(self, load: _Load, error: StoreCorruptError) -> _Load:
+        if load.attempts > _MOST_REPAIRS:
+            raise error
+        self._delivery.repair(load.item.path, error)
+        load.status = "repaired"
+        return load
+
+    def _confirm(self, done: list[Finished]) -> None:
+        if done:
+            self._delivery.line.confirmed()
+            self._delivery.tally.confirmed(sum(finished.item.size_bytes for finished in done))
+            self._delivery.finish(done)
+
+    # -- large files --------------------------------------------------------------------------------------------------
+
+    def _send_piece(self, sending: Sending, lane: _Lane) -> None:
+        """Reads the next piece of a file, lets other threads read on, and sends it."""
+        item = sending.item
+        try:
+            piece = self._read_piece(sending, lane)
+        except (SourceChanged, StoreNotFoundError) as error:
+            self._delivery.mismatch(item.path, error)
+            self._pieces.drop(sending)
+            return
+        if sending.dropped:
+            return
+        offset = sending.offset - len(piece) if piece else 0
+        complete = self._pieces.release(sending, sends=bool(piece))
+        if piece:
+            complete = self._stage(sending, offset, piece, lane)
+        if complete:
+            self._commit(sending, lane)
+
+    def _read_piece(self, sending: Sending, lane: _Lane) -> memoryview:
+        """The next bytes that the service does not have yet; empty at the end of the file."""
+        attempt = 0
+        while True:
+            try:
+                if not sending.opened:
+                    if self._skipped(sending.item, lane):
+                        self._pieces.drop(sending)
+                        return memoryview(b"")
+                    self._remember_staged(sending, lane)
+                    sending.opened = True
+                if sending.reader is None:
+                    self._open(sending)
+                return self._next_unsent(sending, lane)
+            except (SourceChanged, StoreNotFoundError):
+                raise
+            except StoreUnreachableError as error:
+                sending.close_reader()
+                attempt += 1
+                self._delivery.retry(sending.item.path, error, attempt)
+
+    def _remember_staged(self, sending: Sending, lane: _Lane) -> None:
+        keys = self._staged(sending.item, lane)
+        for key in keys:
+            sending.staged.setdefault(key.offset, []).append(key)
+        sending.staged_offsets = sorted(sending.staged)
+        if keys and sending.status == "copied":
+            sending.status = "resumed"
+
+    def _open(self, sending: Sending) -> None:
+        reader = sending.resources.enter_context(self._delivery.source.open_read(sending.item.path, sending.offset))
+        self._delivery.expect_size(reader, sending.item)
+        sending.reader = reader
+
+    def _next_unsent(self, sending: Sending, lane: _Lane) -> memoryview:
+        while True:
+            left = sending.item.size_bytes - sending.offset
+            if not left:
+                return memoryview(b"")
+            candidates = sending.staged.get(sending.offset, [])
+            size = candidates[0].size_bytes if candidates else self._piece_bytes(sending, left)
+            piece = lane.room(min(size, left))
+            # A failed read leaves the digest as it was: it is tried again from the same offset.
+            digest = sending.digest.copy()
+            assert sending.reader is not None  # noqa: S101 - opened by the caller
+            self._delivery.fill(sending.reader, piece, digest)
+            sending.digest = digest
+            offset = sending.offset
+            sending.offset += len(piece)
+            sending.read_all = sending.offset == sending.item.size_bytes
+            if sending.read_all:
+                sending.close_reader()
+                self._delivery.expect_digest(sending.item, digest.hexdigest())
+            key = _matching(candidates, piece)
+            if key is None:
+                return piece
+            sending.ids[offset] = key.encode()
+            self._delivery.tally.confirmed(len(piece), moved=False)
+
+    def _piece_bytes(self, sending: Sending, left: int) -> int:
+        usual = self._delivery.line.piece_bytes()
+        if not self._algorithm_known.is_set() and self._delivery.settings.block_size_bytes is None:
+            usual = min(usual, _FIRST_BYTES)
+        least = -(-left // max(1, MAX_BLOCKS - len(sending.ids) - len(sending.staged)))
+        if least > MAX_BLOCK_BYTES:
+            raise StoreError(
+                store=self._access.location, detail=f"{sending.item.path}: it is larger than a blob may be", fix=""
+            )
+        size = max(usual, least)
+        following = next((offset for offset in sending.staged_offsets if offset > sending.offset), None)
+        return size if following is None else min(size, following - sending.offset)
+
+    def _stage(self, sending: Sending, offset: int, piece: memoryview, lane: _Lane) -> bool:
+        """Sends one block until the service has confirmed it; tells whether the file can be committed."""
+        path = sending.item.path
+        attempt = repairs = 0
+        while not sending.dropped:
+            try:
+                with self._checksum_settled():
+                    key = BlockKey(offset, len(piece), checksum_of(piece, self._algorithm))
+                    echoed = lane.wire.put_block(path, key.encode(), piece, key.checksum)
+                    if not self._heard(echoed=echoed):
+                        continue
+                break
+            except (BusyError, LineError) as error:
+                attempt += 1
+                self._try_again(lane, path, error, attempt)
+            except ForeignBlocksError as error:
+                self._clear(sending, error, lane)
+            except StoreCorruptError as error:
+                repairs += 1
+                if repairs > _MOST_REPAIRS:
+                    raise
+                sending.status = "repaired"
+                self._delivery.repair(path, error)
+        else:
+            return False
+        sending.ids[offset] = key.encode()
+        if self._delivery.journal is not None:
+            self._delivery.journal.record_block(path, key)
+        self._delivery.line.confirmed()
+        self._delivery.tally.confirmed(len(piece))
+        return self._pieces.sent(sending)
+
+    def _clear(self, sending: Sending, error: ForeignBlocksError, lane: _Lane) -> None:
+        """Another tool's staged blocks have ids of another length, which the service does not mix with ours."""
+        with sending.lock:
+            if not sending.cleared:
+                self._delivery.repair(sending.item.path, error)
+                lane.wire.clear(sending.item.path)
+                sending.cleared = True
+
+    def _commit(self, sending: Sending, lane: _Lane) -> None:
+        item, sha256 = sending.item, sending.digest.hexdigest()
+        ids = [sending.ids[offset] for offset in sorted(sending.ids)]
+        attempt = 0
+        while True:
+            try:
+                mark = lane.wire.put_block_list(item.path, ids, sha256)
+                self._check_committed(sending, ids, lane)
+                break
+            except (BusyError, LineError) as error:
+                attempt += 1
+                self._try_again(lane, item.path, error, attempt)
+            except StoreCorruptError as error:
+                self._begin_again(sending, error)
+                return
+        self._delivery.line.confirmed()
+        self._delivery.finish([Finished(item, sha256, sending.status, sending.attempt, mark)])
+        self._pieces.drop(sending)
+
+    def _check_committed(self, sending: Sending, ids: list[str], lane: _Lane) -> None:
+        """The service's own list of the blob's blocks: each id names offset, size and checksum of what it holds."""
+        if not self._may_read:
+            return
+        try:
+            found = lane.wire.block_list(sending.item.path, committed=True)
+        except StorePermissionError:
+            self._may_read = False
+            return
+        size_bytes = sum(block.size_bytes for block in found)
+        if [block.block_id for block in found] != ids or size_bytes != sending.item.size_bytes:
+            raise StoreCorruptError(
+                store=self._access.location,
+                detail=f"{sending.item.path}: the blob has {size_bytes} bytes in {len(found)} blocks,"
+                f" sent were {sending.item.size_bytes} in {len(ids)}",
+            )
+
+    def _begin_again(self, sending: Sending, error: StoreCorruptError) -> None:
+        if sending.attempt > _MOST_REPAIRS:
+            raise error
+        self._delivery.repair(sending.item.path, error)
+        if self._delivery.journal is not None:
+            self._delivery.journal.forget(sending.item.path)
+        self._delivery.tally.unconfirmed(sending.item.size_bytes)
+        # The announced digest has been proved already; the mark would let it pass as delivered.
+        again = Sending(replace(sending.item), attempt=sending.attempt + 1, status="repaired")
+        self._pieces.drop(sending, again)
+
+
+def _matching(candidates: list[BlockKey], piece: memoryview) -> BlockKey | None:
+    """The staged block that has exactly these bytes, by the checksum that the service has checked."""
+    for key in candidates:
+        if key.size_bytes == len(piece) and checksum_of(piece, key.checksum.algorithm) == key.checksum:
+            return key
+    return None

@@ -1,0 +1,137 @@
+"""What all threads of one transfer share: the stores, the line, the counts, and the first error that ends it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass, field
+
+from bridge.errors import StoreNotFoundError
+from bridge.store._protocol import Reader, Store
+from bridge.store.transfer._events import FileResult, FileStatus, Repairing, Retrying, TransferItem
+from bridge.store.transfer._journal import Delivered, TransferJournal
+from bridge.store.transfer._line import Line, Stopped
+from bridge.store.transfer._settings import TransferSettings
+from bridge.store.transfer._tally import Tally
+
+_MISMATCHES_NAMED = 20
+_HASH_SLICE = 1 << 20  # hashed while it is still in the processor's cache
+
+
+class SourceChanged(Exception):  # noqa: N818 - never leaves the engine: it becomes a line of SourceMismatchError
+    """The source does not have what was announced under this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A file that the target has confirmed, with the target's mark (ETag) of it."""
+
+    item: TransferItem
+    sha256: str
+    status: FileStatus
+    attempts: int
+    target_mark: str | None
+
+
+@dataclass(slots=True)
+class Delivery:
+    source: Store
+    target: Store
+    settings: TransferSettings
+    journal: TransferJournal | None
+    line: Line
+    tally: Tally
+    failure: BaseException | None = None
+    mismatches: list[str] = field(default_factory=list)
+    mismatch_count: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fail(self, error: BaseException) -> None:
+        """The first error counts; every thread is asked to end."""
+        with self._lock:
+            if self.failure is None:
+                self.failure = error
+        self.line.stopping.set()
+
+    def mismatch(self, path: str, error: Exception) -> None:
+        """The source does not have what it should have under this name; other files go on."""
+        with self._lock:
+            self.mismatch_count += 1
+            if len(self.mismatches) < _MISMATCHES_NAMED:
+                self.mismatches.append(f"{path} ({error})")
+
+    def retry(self, path: str, error: Exception, attempt: int, retry_after_s: float | None = None) -> None:
+        """Waits as long as the failure asks for.
+
+        Raises:
+            StoreUnreachableError: nothing has got through for too long.
+            Stopped: the transfer is ending.
+        """
+        if self.line.stopping.is_set():
+            raise Stopped
+        wait_s = self.line.failed(error, attempt, retry_after_s)
+        self.tally.tell(Retrying(path, str(error), attempt, wait_s))
+        self.line.wait(wait_s)
+
+    def repair(self, path: str, error: Exception) -> None:
+        self.tally.tell(Repairing(path, str(error)))
+
+    def finish(self, files: list[Finished]) -> None:
+        """Journals files that the target has confirmed, then tells of them."""
+        if not files:
+            return
+        if self.journal is not None:
+            self.journal.record(
+                Delivered(done.item.path, done.item.size_bytes, done.sha256, done.item.etag, done.target_mark)
+                for done in files
+            )
+        self.tally.finished(
+            [
+                FileResult(done.item.path, done.item.size_bytes, done.sha256, done.status, done.attempts)
+                for done in files
+            ]
+        )
+
+    # -- the source ---------------------------------------------------------------------------------------------------
+
+    def fill(self, reader: Reader, into: memoryview, digest: hashlib._Hash) -> None:
+        """Reads exactly as many bytes as the buffer has and hashes them on the way.
+
+        Raises:
+            SourceChanged: the file ends earlier.
+            StoreError: the source cannot be read.
+        """
+        position = 0
+        while position < len(into):
+            read = reader.readinto(into[position : position + _HASH_SLICE])
+            if not read:
+                raise SourceChanged("it became shorter while it was read")
+            digest.update(into[position : position + read])
+            position += read
+
+    def expect_size(self, reader: Reader, item: TransferItem) -> None:
+        if reader.size_bytes != item.size_bytes:
+            raise SourceChanged(f"it has {reader.size_bytes} bytes, not {item.size_bytes}")
+
+    def expect_digest(self, item: TransferItem, sha256: str) -> None:
+        if item.sha256 is not None and item.sha256.lower() != sha256:
+            raise SourceChanged(f"its SHA-256 is {sha256}, not {item.sha256.lower()}")
+
+    def hash_source(self, item: TransferItem, buffer: memoryview) -> tuple[str, bytes]:
+        """SHA-256 (hex) and MD5 of the source's file."""
+        digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        left = item.size_bytes
+        try:
+            with self.source.open_read(item.path) as reader:
+                self.expect_size(reader, item)
+                while left:
+                    part = buffer[: min(left, _HASH_SLICE)]
+                    self.fill(reader, part, digest)
+                    md5.update(part)
+                    left -= len(part)
+                    if self.line.stopping.is_set():
+                        raise Stopped
+        except StoreNotFoundError as error:
+            raise SourceChanged("it is no longer there") from error
+        self.expect_digest(item, digest.hexdigest())
+        return digest.hexdigest(), md5.digest()

@@ -1,0 +1,215 @@
+"""Copies to a folder or a share: several files at a time, each continued where a checked partial file ends."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import cast
+
+from bridge.errors import StoreCorruptError, StoreNotFoundError, StoreUnreachableError, UnsafePathError
+from bridge.store._protocol import PartialStore, Writer
+from bridge.store.transfer._arrived import Arrived, Fact
+from bridge.store.transfer._delivery import Delivery, Finished, SourceChanged
+from bridge.store.transfer._events import FileStatus, TransferItem
+from bridge.store.transfer._line import Stopped
+from bridge.store.transfer._presence import Presence
+
+_BUFFER_BYTES = 1 << 20
+_MOST_REPAIRS = 3
+
+
+class FileCopy:
+    """The work of one copy; ``work`` runs on several threads, each with a buffer of its own."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._partials = cast(PartialStore, delivery.target) if hasattr(delivery.target, "open_resume") else None
+        self._lock = threading.Lock()
+        self._items: Iterator[TransferItem] = iter(())
+        self._arrived: Arrived | None = None
+        self._presence: Presence | None = None
+
+    def begin(self, items: Iterator[TransferItem]) -> None:
+        self._items = items
+
+    def work(self) -> None:
+        """Copies until nothing is left.
+
+        Raises:
+            StoreError: something that ends the transfer.
+            Stopped: the transfer is ending.
+        """
+        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        with self._delivery.line.turn():
+            self._look_at_target()
+        while (item := self._next()) is not None:
+            with self._delivery.line.turn():
+                self._copy(item, buffer)
+
+    def _next(self) -> TransferItem | None:
+        with self._lock:
+            return None if self._delivery.line.stopping.is_set() else next(self._items, None)
+
+    def abort(self) -> None:
+        """Nothing to wake: stores time out by themselves."""
+
+    def close(self) -> None:
+        if self._arrived is not None:
+            self._arrived.close()
+
+    # -- one file -----------------------------------------------------------------------------------------------------
+
+    def _copy(self, item: TransferItem, buffer: memoryview) -> None:
+        attempt = repairs = 0
+        status: FileStatus = "copied"
+        while True:
+            try:
+                if self._skipped(item, buffer):
+                    return
+                sha256, mark, resumed = self._copy_once(item, buffer)
+                if resumed and status == "copied":
+                    status = "resumed"
+                break
+            except (SourceChanged, StoreNotFoundError) as error:
+                self._delivery.mismatch(item.path, error)
+                return
+            except StoreCorruptError as error:
+                repairs += 1
+                if repairs > _MOST_REPAIRS:
+                    raise
+                status = "repaired"
+                self._delivery.repair(item.path, error)
+                if self._partials is not None:
+                    self._partials.remove_partial(item.path)
+            except StoreUnreachableError as error:
+                attempt += 1
+                self._delivery.retry(item.path, error, attempt)
+        self._delivery.line.confirmed()
+        self._delivery.finish([Finished(item, sha256, status, attempt + repairs + 1, mark)])
+
+    def _copy_once(self, item: TransferItem, buffer: memoryview) -> tuple[str, str | None, bool]:
+        """Copies a file or what is missing of it; returns its SHA-256, the target's mark, and whether it went on."""
+        digest = hashlib.sha256()
+        counted = 0
+        try:
+            with self._delivery.source.open_read(item.path) as reader:
+                self._delivery.expect_size(reader, item)
+                start = self._check_partial(item, buffer)
+                done = 0
+                while done < start:  # hashed again: a digest cannot be taken up in the middle
+                    part = buffer[: min(start - done, len(buffer))]
+                    self._delivery.fill(reader, part, digest)
+                    done += len(part)
+                self._delivery.tally.confirmed(start, moved=False)
+                counted = start
+                with self._writer(item, start) as writer:
+                    while done < item.size_bytes:
+                        part = buffer[: min(item.size_bytes - done, len(buffer))]
+                        self._delivery.fill(reader, part, digest)
+                        self._write(writer, part)
+                        done += len(part)
+                        self._delivery.tally.confirmed(len(part))
+                        self._delivery.line.confirmed()
+                        counted = done
+                        self._delivery.line.pause_if_quiet()
+                    self._delivery.expect_digest(item, digest.hexdigest())
+                    writer.commit()
+            entry = self._delivery.target.stat(item.path)
+            if entry.size_bytes != item.size_bytes:
+                raise StoreCorruptError(
+                    store=self._delivery.target.location,
+                    detail=f"{item.path}: {entry.size_bytes} bytes arrived, {item.size_bytes} were sent",
+                )
+        except BaseException:
+            self._delivery.tally.unconfirmed(counted)
+            raise
+        return digest.hexdigest(), entry.etag, start > 0
+
+    def _writer(self, item: TransferItem, start: int) -> AbstractContextManager[Writer]:
+        if self._partials is not None:
+            return self._partials.open_resume(item.path, start, item.size_bytes)
+        return self._delivery.target.open_write(item.path, item.size_bytes)
+
+    def _write(self, writer: Writer, data: memoryview) -> None:
+        limiter = self._delivery.line.limiter
+        while data:
+            part = data[: limiter.slice_bytes()] if limiter.limited else data
+            limiter.spend(len(part))
+            writer.write(part)
+            self._delivery.tally.sent(len(part))
+            data = data[len(part) :]
+
+    def _check_partial(self, item: TransferItem, buffer: memoryview) -> int:
+        """How much of a half-written file is what the source has; what follows is written anew."""
+        if self._partials is None or not (there := self._partials.partial_bytes(item.path)):
+            return 0
+        good = 0
+        half = len(buffer) // 2
+        with (
+            self._delivery.source.open_read(item.path) as source,
+            self._partials.open_read_partial(item.path) as partial,
+        ):
+            end = min(there, item.size_bytes)
+            while good < end:
+                size = min(half, end - good)
+                mine, theirs = buffer[:size], buffer[half : half + size]
+                self._delivery.fill(source, mine, hashlib.sha256())
+                read = 0
+                while read < size and (more := partial.readinto(theirs[read:])):
+                    read += more
+                if read < size or mine != theirs:
+                    return good
+                good += size
+                if self._delivery.line.stopping.is_set():
+                    raise Stopped
+        return good
+
+    # -- what the target has ------------------------------------------------------------------------------------------
+
+    def _look_at_target(self) -> None:
+        with self._lock:
+            attempt = 0
+            while self._presence is None:
+                try:
+                    listing = self._delivery.target.list(on_unsafe=_not_ours)
+                    self._arrived = Arrived(
+                        Fact(entry.path, entry.size_bytes, entry.md5, entry.etag) for entry in listing
+                    )
+                    self._presence = Presence(self._delivery, self._arrived, listed=True)
+                    self._delivery.line.answered()
+                except StoreUnreachableError as error:
+                    attempt += 1
+                    self._delivery.retry(self._delivery.target.location, error, attempt)
+
+    def _skipped(self, item: TransferItem, buffer: memoryview) -> bool:
+        assert self._presence is not None  # noqa: S101 - set before the first item is taken
+        fact = self._presence.candidate(item)
+        sha256 = self._presence.sha256_there(item, buffer)
+        if sha256 is None and fact is not None and fact.md5 is None and fact.sha256 is None:
+            sha256 = self._same_content(item, buffer)
+        if sha256 is None:
+            return False
+        self._delivery.tally.confirmed(item.size_bytes, moved=False)
+        self._delivery.finish([Finished(item, sha256, "skipped", 0, fact.etag if fact is not None else None)])
+        return True
+
+    def _same_content(self, item: TransferItem, buffer: memoryview) -> str | None:
+        """The SHA-256 of a file of the same size that nothing is known of, if its content is the source's."""
+        digest = hashlib.sha256()
+        with self._delivery.target.open_read(item.path) as reader:
+            left = reader.size_bytes
+            while left:
+                part = buffer[: min(left, len(buffer))]
+                try:
+                    self._delivery.fill(reader, part, digest)
+                except SourceChanged:
+                    return None  # it changes under our eyes: it is written anew
+                left -= len(part)
+        sha256, _ = self._delivery.hash_source(item, buffer)
+        return sha256 if sha256 == digest.hexdigest() else None
+
+
+def _not_ours(error: UnsafePathError) -> None:
+    """A name that no store would write is nothing that has been delivered."""

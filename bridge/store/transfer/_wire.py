@@ -1,0 +1,266 @@
+"""One persistent HTTP/1.1 connection that sends from buffers without copying, several requests at once if asked."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import struct
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from bridge.store._protocol import Buffer
+from bridge.store.transfer._rate import RateLimiter
+
+_LONGEST_HEAD = 64 << 10
+_LONGEST_BODY = 64 << 20  # a block list of 50,000 blocks is 8 MB
+_RECEIVE_BYTES = 64 << 10
+_IDLE_S = 1.0
+
+
+class WireError(OSError):
+    """The connection failed, or what came back is not HTTP; nothing is known of unanswered requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A status, the headers by lower-case name, and the body."""
+
+    status: int
+    headers: Mapping[bytes, bytes]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        value = self.headers.get(name.encode("ascii"))
+        return None if value is None else value.decode("latin-1")
+
+
+class Connection:
+    """Opened on first use; after a ``WireError`` it is closed and opens anew with the next request.
+
+    Not for several threads, except ``abort``.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, tls: ssl.SSLContext | None, limiter: RateLimiter, timeout_s: float
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._limiter = limiter
+        self._timeout_s = timeout_s
+        self._socket: socket.socket | None = None
+        self._received = bytearray()
+        self._closing = False
+        self._used_at = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    def send(self, parts: Sequence[Buffer], on_sent: Callable[[int], None] | None = None) -> None:
+        """Sends heads and bodies in this order; ``on_sent`` is told of bytes as the line takes them.
+
+        Raises:
+            WireError: not connected, cut, or nothing taken for the time-out.
+        """
+        try:
+            connected = self._connected()
+            if self._limiter.limited or not hasattr(connected, "sendmsg") or isinstance(connected, ssl.SSLSocket):
+                for part in parts:
+                    self._send_slices(connected, memoryview(part).cast("B"), on_sent)
+            else:
+                self._send_at_once(connected, parts, on_sent)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            if self._socket is None:
+                raise self._broken(error) from error
+            # A service that refuses answers before it has read the body, and closes: the answer may be waiting.
+            self._closing = True
+        except (OSError, ValueError) as error:
+            raise self._broken(error) from error
+
+    def _send_at_once(
+        self, connected: socket.socket, parts: Sequence[Buffer], on_sent: Callable[[int], None] | None
+    ) -> None:
+        rest = [memoryview(part).cast("B") for part in parts]
+        while rest:
+            sent = connected.sendmsg(rest[:512])
+            if on_sent is not None:
+                on_sent(sent)
+            while rest and sent >= len(rest[0]):
+                sent -= len(rest.pop(0))
+            if sent:
+                rest[0] = rest[0][sent:]
+
+    def _send_slices(self, connected: socket.socket, rest: memoryview, on_sent: Callable[[int], None] | None) -> None:
+        while rest:
+            piece = rest[: self._limiter.slice_bytes()]
+            self._limiter.spend(len(piece))
+            sent = connected.send(piece)
+            rest = rest[sent:]
+            if on_sent is not None:
+                on_sent(sent)
+
+    # -- receiving ----------------------------------------------------------------------------------------------------
+
+    def receive(self) -> Response:
+        """The answer to the oldest unanswered request.
+
+        Raises:
+            WireError: cut, silent for the time-out, or not HTTP.
+        """
+        try:
+            response = self._receive_final()
+        except (OSError, ValueError, IndexError) as error:
+            raise self._broken(error) from error
+        self._used_at = time.monotonic()
+        if response.headers.get(b"connection", b"").lower() == b"close":
+            self._closing = True
+        return response
+
+    @property
+    def closing(self) -> bool:
+        """The service has said that it answers nothing more on this connection."""
+        return self._closing
+
+    def _receive_final(self) -> Response:
+        while True:
+            status, headers = self._receive_head()
+            if status >= 200:
+                return Response(status, headers, self._receive_body(status, headers))
+
+    def _receive_head(self) -> tuple[int, dict[bytes, bytes]]:
+        while (end := self._received.find(b"\r\n\r\n")) < 0:
+            if len(self._received) > _LONGEST_HEAD:
+                raise ValueError("the answer's head has no end")
+            self._receive_more()
+        lines = bytes(self._received[:end]).split(b"\r\n")
+        del self._received[: end + 4]
+        if not lines[0].startswith(b"HTTP/1."):
+            raise ValueError("the answer is not HTTP/1.1")
+        headers = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(b":")
+            headers[name.lower()] = value.strip()
+        return int(lines[0][9:12]), headers
+
+    def _receive_body(self, status: int, headers: Mapping[bytes, bytes]) -> bytes:
+        if status in {204, 304}:
+            return b""
+        if b"chunked" in headers.get(b"transfer-encoding", b"").lower():
+            return self._receive_chunks()
+        return self._take(int(headers.get(b"content-length", b"0")))
+
+    def _receive_chunks(self) -> bytes:
+        body = bytearray()
+        while True:
+            size = int(self._take_line().partition(b";")[0], 16)
+            if size < 0 or len(body) + size > _LONGEST_BODY:
+                raise ValueError("the answer is too long")
+            if size == 0:
+                while self._take_line():
+                    pass
+                return bytes(body)
+            body += self._take(size)
+            self._take_line()
+
+    def _take_line(self) -> bytes:
+        while (end := self._received.find(b"\r\n")) < 0:
+            if len(self._received) > _LONGEST_HEAD:
+                raise ValueError("a line of the answer has no end")
+            self._receive_more()
+        line = bytes(self._received[:end])
+        del self._received[: end + 2]
+        return line
+
+    def _take(self, size: int) -> bytes:
+        if not 0 <= size <= _LONGEST_BODY:
+            raise ValueError("the answer is too long")
+        while len(self._received) < size:
+            self._receive_more()
+        body = bytes(self._received[:size])
+        del self._received[:size]
+        return body
+
+    def _receive_more(self) -> None:
+        if self._socket is None:
+            raise ConnectionError("the connection is closed")
+        received = self._socket.recv(_RECEIVE_BYTES)
+        if not received:
+            raise ConnectionResetError("the service closed the connection")
+        self._received += received
+
+    # -- the socket ---------------------------------------------------------------------------------------------------
+
+    def _connected(self) -> socket.socket:
+        if self._socket is not None and (self._closing or self._gone_stale()):
+            self.close()
+        if self._socket is None:
+            plain = socket.create_connection((self._host, self._port), timeout=min(self._timeout_s, 15.0))
+            try:
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                self._socket = self._tls.wrap_socket(plain, server_hostname=self._host) if self._tls else plain
+                _set_timeouts(self._socket, self._timeout_s)
+            except BaseException:
+                plain.close()
+                raise
+        return self._socket
+
+    def _gone_stale(self) -> bool:
+        """Whether the service has closed a connection that was idle; that is no failure."""
+        idle_s = time.monotonic() - self._used_at
+        if self._socket is None or idle_s < _IDLE_S or self._received:
+            return False
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def _broken(self, error: Exception) -> WireError:
+        self.close()
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return WireError(f"the certificate of {self._host} was not accepted: {error.verify_message}")
+        if isinstance(error, (TimeoutError, BlockingIOError)):
+            return WireError(f"nothing moved for {self._timeout_s:.0f} s")
+        return WireError(str(error) or type(error).__name__)
+
+    def close(self) -> None:
+        connected, self._socket = self._socket, None
+        self._received.clear()
+        self._closing = False
+        if connected is not None:
+            with suppress(OSError):
+                connected.close()
+
+    def abort(self) -> None:
+        """Wakes a thread that is sending or receiving; it sees a ``WireError``. May be called from any thread."""
+        connected = self._socket
+        if connected is not None:
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """TLS 1.2 or later with certificate and name checked, against the given authorities or the system's."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _set_timeouts(connected: socket.socket, timeout_s: float) -> None:
+    """A blocking socket whose system calls time out by themselves.
+
+    Python's own time-outs make the socket non-blocking: a 4 MiB block would then be sent in dozens of wake-ups, each of
+    which takes the interpreter lock. ``SO_SNDTIMEO`` lets one call take all of it.
+    """
+    if isinstance(connected, ssl.SSLSocket) or sys.platform == "win32" or os.name != "posix":
+        connected.settimeout(timeout_s)
+        return
+    connected.settimeout(None)
+    timeval = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
