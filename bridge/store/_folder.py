@@ -150,11 +150,13 @@ class FolderStore:
     @contextmanager
     def _open_reader(self, full: str, path: str, offset: int) -> Iterator[Reader]:
         with store_errors(self.location, path, writing=False):
-            file = io.FileIO(os.open(full, _READ))
+            # Looked at before it is opened: a pipe would wait, a folder be refused in a way that differs by system.
+            is_file = stat.S_ISREG(os.lstat(full).st_mode)
+            file = io.FileIO(os.open(full, _READ)) if is_file else None
+        if file is None:
+            raise StoreNotFoundError(store=self.location, detail=f"{path}: it is not a file", path=path)
         with file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise StoreNotFoundError(store=self.location, detail=f"{path}: it is not a file", path=path)
             file.seek(offset)
             yield _FolderReader(file, status.st_size, self.location, path)
 

@@ -152,8 +152,9 @@ class ShareStore:
             path, full, access=smb.READ_DATA, disposition=smb.OPEN, sharing=smb.SHARE_ALL, writing=False
         ) as (channel, status):
             yield _ShareReader(channel, status, self.location, path, offset)
-            if not channel.is_lost:
-                self._translated(path, False, lambda: _finish(channel, status.file_id))
+            with suppress(ChannelLostError, smb.StatusError):  # all that was wanted has been read
+                channel.drain()
+                smb.close_file(channel, status.file_id)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -292,8 +293,10 @@ class ShareStore:
         channel, status = self._first_with_channel(path, open_it, writing=writing)
         try:
             yield channel, status
-        finally:
-            self._channels.give_back(channel)
+        except BaseException:
+            channel.abort()  # the server closes what is open on it
+            raise
+        self._channels.give_back(channel)
 
     def _with_channel(self, path: str, use: Callable[[Channel], T], *, writing: bool = False) -> T:
         def use_and_return(channel: Channel) -> T:
@@ -533,11 +536,6 @@ class _ShareWriter:
                 store=self._location, detail=f"{self._path}: the server has {size_bytes} bytes of {total}"
             )
         return Entry(self._path, total, etag=_etag(written_at, total))
-
-
-def _finish(channel: Channel, file_id: bytes) -> None:
-    channel.drain()
-    smb.close_file(channel, file_id)
 
 
 def _etag(written_at: int, size_bytes: int) -> str:

@@ -125,6 +125,12 @@ class Samba:
         self._process.wait()
         self._process = None
 
+    def processes(self) -> list[psutil.Process]:
+        """The server and those of its children that serve clients."""
+        assert self._process is not None
+        parent = psutil.Process(self._process.pid)
+        return [parent, *parent.children(recursive=True)]
+
     def cut_connections(self) -> None:
         """Kills the processes that serve clients; the server goes on taking new ones."""
         assert self._process is not None

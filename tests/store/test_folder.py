@@ -1,0 +1,139 @@
+"""What only a folder can get wrong: permissions, links, full and read-only disks."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import StoreFullError, StoreNotFoundError, StoreReadOnlyError, UnsafePathError
+from bridge.store import FolderStore
+from bridge.store._folder import os_path
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
+pytestmark = posix_only
+
+
+def write(store: FolderStore, path: str, data: bytes = b"x") -> None:
+    with store.open_write(path) as writer:
+        writer.write(data)
+        writer.commit()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("not run: mounting a small file system needs root")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_files_and_folders_are_for_their_owner_alone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        write(FolderStore(tmp_path / "new" / "root"), "a/b/c.txt")
+    finally:
+        os.umask(old)
+    made = [tmp_path / "new", *(tmp_path / "new").rglob("*")]
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in made}
+    assert modes == {"new": 0o700, "root": 0o700, "a": 0o700, "b": 0o700, "c.txt": 0o600}
+
+
+def test_a_link_to_a_file_elsewhere_is_neither_read_nor_listed_nor_replaced(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link").symlink_to(secret)
+    store = FolderStore(root)
+    for opened in (store.open_read, store.open_write):
+        with pytest.raises(UnsafePathError), opened("link"):
+            pass
+    found: list[UnsafePathError] = []
+    assert list(store.list(on_unsafe=found.append)) == []
+    assert [error.fields["path"] for error in found] == ["'link'"]
+    assert secret.read_text() == "secret"
+
+
+def test_a_folder_that_is_a_link_is_not_entered(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    root.mkdir()
+    (outside / "file").write_text("x")
+    (root / "sub").symlink_to(outside)
+    store = FolderStore(root)
+    found: list[UnsafePathError] = []
+    assert list(store.list(on_unsafe=found.append)) == []
+    assert len(found) == 1
+    with pytest.raises(UnsafePathError):
+        store.stat("sub/file")
+    with pytest.raises(UnsafePathError), store.open_write("sub/deeper/new"):
+        pass
+    assert sorted(path.name for path in outside.iterdir()) == ["file"]
+
+
+def test_a_pipe_under_the_name_of_a_file_stops_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    store = FolderStore(tmp_path)
+    with pytest.raises(StoreNotFoundError), store.open_read("pipe"):
+        pass
+    found: list[UnsafePathError] = []
+    assert list(store.list(on_unsafe=found.append)) == []
+    assert len(found) == 1
+
+
+def test_a_name_that_is_not_text_is_told(tmp_path: Path) -> None:
+    Path(os.fsdecode(bytes(tmp_path) + b"/bad\xff.log")).write_text("x")
+    found: list[UnsafePathError] = []
+    assert list(FolderStore(tmp_path).list(on_unsafe=found.append)) == []
+    assert len(found) == 1
+
+
+def test_a_full_disk_is_named_and_what_was_there_stays(tiny_disk: Path) -> None:
+    store = FolderStore(tiny_disk)
+    write(store, "kept.txt", b"kept")
+    with pytest.raises(StoreFullError):
+        write(store, "big.bin", bytes(4 * 1024 * 1024))
+    assert [entry.path for entry in store.list()] == ["kept.txt"]
+    free = store.free_bytes()
+    assert free is not None
+    assert 900_000 < free <= 1024 * 1024
+
+
+def test_a_read_only_disk_is_named(tiny_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
+    store = FolderStore(tiny_disk)
+    with pytest.raises(StoreReadOnlyError), store.open_write("file.txt"):
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "win32" and os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreReadOnlyError), FolderStore(tmp_path).open_write("file.txt"):
+        pass
+
+
+def test_a_name_of_255_bytes_is_written_although_its_partial_file_needs_a_name_too(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    write(store, "x" * 251 + ".log")
+    assert len(list(store.list())) == 1
+
+
+def test_free_space_is_known_before_the_folder_is_made(tmp_path: Path) -> None:
+    assert FolderStore(tmp_path / "not" / "yet").free_bytes()
+
+
+def test_the_system_path_of_a_folder_is_absolute() -> None:
+    assert Path(os_path("relative")).is_absolute()
