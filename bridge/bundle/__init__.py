@@ -5,7 +5,7 @@ from bridge.bundle._names import bundle_name, format_bundle_id, parse_bundle_id
 from bridge.bundle._read import Bundle, PayloadFile, read_bundle
 from bridge.bundle._seal import FileDigest, SealedBundle, Unhashed, seal
 from bridge.bundle._tags import BagInfo
-from bridge.bundle._verify import Hasher, VerifyProgress, hash_one_by_one, verify
+from bridge.bundle._verify import Hasher, VerifyProgress, verify
 
 __all__ = [
     "BagInfo",
@@ -22,7 +22,6 @@ __all__ = [
     "VerifyProgress",
     "bundle_name",
     "format_bundle_id",
-    "hash_one_by_one",
     "parse_bundle_id",
     "read_bundle",
     "seal",

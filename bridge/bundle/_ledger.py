@@ -15,7 +15,8 @@ IS_TAG = f"NOT {IS_PAYLOAD}"
 
 _PAGE_ROWS = 1000
 _COLUMNS = (
-    "path, expected_sha256, expected_bytes, found_bytes, found_sha256, expected_md5, found_md5, in_manifest, unhashed"
+    "path, expected_sha256, expected_bytes, found_bytes, found_sha256, expected_md5, found_md5, problem,"
+    " in_manifest, unhashed"
 )
 
 
@@ -30,6 +31,7 @@ class LedgerRow:
     found_sha256: str | None
     expected_md5: bytes | None
     found_md5: bytes | None
+    problem: str | None
     in_manifest: bool
     unhashed: bool
 
@@ -49,6 +51,7 @@ class Ledger:
         self._database.execute(
             "CREATE TABLE file (path TEXT PRIMARY KEY, expected_sha256 TEXT, expected_bytes INTEGER,"
             " found_bytes INTEGER, found_sha256 TEXT, expected_md5 BLOB, found_md5 BLOB,"
+            " problem TEXT,"
             " in_manifest INTEGER NOT NULL DEFAULT 0, unhashed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
         )
 
@@ -102,6 +105,10 @@ class Ledger:
     def find_sha256(self, path: str, sha256: str) -> None:
         """The checksum that a file has."""
         self._database.execute("UPDATE file SET found_sha256 = ? WHERE path = ?", (sha256, path))
+
+    def fail(self, path: str, problem: str) -> None:
+        """A file that is there and could not be read, and why."""
+        self._database.execute("UPDATE file SET problem = ? WHERE path = ?", (problem, path))
 
     def lose(self, path: str) -> None:
         """A file that was listed and then was not there to be read."""

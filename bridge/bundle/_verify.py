@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from bridge.bundle._files import sha256_of
 from bridge.bundle._findings import FindingKind, Findings, VerificationReport
 from bridge.bundle._ledger import IS_PAYLOAD, IS_TAG, Ledger, LedgerRow
 from bridge.bundle._names import name_of_unsafe
@@ -35,14 +35,15 @@ class VerifyProgress:
 class Hasher(Protocol):
     """Reads files and gives the digest of each, in any order, from as many threads as it likes.
 
-    A file that cannot be read goes to ``on_error`` and the others go on. ``on_bytes`` is told of bytes when they are
-    read.
+    A file that cannot be read goes to ``on_error``, in the caller's thread, and the others go on. ``on_bytes`` is told
+    of bytes when they are read, in any thread. The transfer engine's ``hash_files`` is one.
     """
 
     def __call__(
         self,
         store: Store,
-        entries: Iterable[Entry],
+        files: Iterable[Entry],
+        /,
         *,
         on_error: Callable[[str, StoreError], None],
         on_bytes: Callable[[int], None],
@@ -61,8 +62,8 @@ def verify(
     Args:
         store: rooted at the bundle.
         fast: read the bundle's own files only; of the payload compare names, sizes and counts.
-        hasher: reads the files; by default one after the other.
-        on_progress: called now and then while files are read, in the hasher's thread.
+        hasher: reads the files; by default the transfer engine's ``hash_files``.
+        on_progress: called while files are read, one call at a time, from the hasher's threads.
 
     Raises:
         StoreError: the store as a whole cannot be read (unreachable, credentials refused). What is in the bundle, or
@@ -84,46 +85,18 @@ def verify(
         for name in sorted(set(unsafe) - promises.admitted):
             findings.add(FindingKind.UNSAFE_PATH, name, f"a name in the bundle's folder: {unsafe[name]}")
         where = f"{_TO_HASH} AND {IS_TAG}" if fast else _TO_HASH
-        _hash(store, ledger, findings, where=where, hasher=hasher or hash_one_by_one, on_progress=on_progress)
+        _hash(store, ledger, where=where, hasher=hasher or _default_hasher(), on_progress=on_progress)
         for row in ledger.rows():
-            _compare(row, promises, findings)
+            _compare(row, promises, findings, fast=fast)
         files, size_bytes = ledger.total(f"{IS_PAYLOAD} AND found_bytes IS NOT NULL")
     return VerificationReport(
         store.location, promises.bundle_id, fast, files, size_bytes, findings.kept, findings.counts
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Digest:
-    path: str
-    size_bytes: int
-    sha256: str
-
-
-def hash_one_by_one(
-    store: Store,
-    entries: Iterable[Entry],
-    *,
-    on_error: Callable[[str, StoreError], None],
-    on_bytes: Callable[[int], None],
-) -> Iterator[FileDigest]:
-    """The plain hasher: one file after the other, in this thread."""
-    for entry in entries:
-        try:
-            size_bytes, sha256 = sha256_of(store, entry.path)
-        except WHOLE_STORE_ERRORS:
-            raise
-        except StoreError as error:
-            on_error(entry.path, error)
-            continue
-        on_bytes(size_bytes)
-        yield _Digest(entry.path, size_bytes, sha256)
-
-
 def _hash(
     store: Store,
     ledger: Ledger,
-    findings: Findings,
     *,
     where: str,
     hasher: Hasher,
@@ -131,30 +104,31 @@ def _hash(
 ) -> None:
     files_total, bytes_total = ledger.total(where)
     files_done = bytes_done = 0
+    lock = threading.Lock()
 
-    def tell() -> None:
-        if on_progress is not None:
-            on_progress(VerifyProgress(files_done, files_total, bytes_done, bytes_total))
-
-    def count(read: int) -> None:
-        nonlocal bytes_done
-        bytes_done += read
-        tell()
+    def tell(*, files: int = 0, size_bytes: int = 0) -> None:
+        nonlocal files_done, bytes_done
+        with lock:
+            files_done += files
+            bytes_done += size_bytes
+            if on_progress is not None:
+                on_progress(VerifyProgress(files_done, files_total, bytes_done, bytes_total))
 
     def meet(path: str, error: StoreError) -> None:
+        if isinstance(error, WHOLE_STORE_ERRORS):
+            raise error
         if isinstance(error, StoreNotFoundError):
             ledger.lose(path)
         else:
-            findings.add(FindingKind.UNREADABLE, path, str(error))
+            ledger.fail(path, str(error))
 
     entries = (Entry(row.path, row.found_bytes or 0) for row in ledger.rows(where))
-    for digest in hasher(store, entries, on_error=meet, on_bytes=count):
+    for digest in hasher(store, entries, on_error=meet, on_bytes=lambda read: tell(size_bytes=read)):
         ledger.find_sha256(digest.path, digest.sha256.lower())
-        files_done += 1
-        tell()
+        tell(files=1)
 
 
-def _compare(row: LedgerRow, promises: Promises, findings: Findings) -> None:
+def _compare(row: LedgerRow, promises: Promises, findings: Findings, *, fast: bool) -> None:
     if row.found_bytes is None:
         if row.path == DECLARATION and not promises.sealed:
             return  # said already: it was never sealed
@@ -164,12 +138,21 @@ def _compare(row: LedgerRow, promises: Promises, findings: Findings) -> None:
     elif row.expected_bytes is not None and row.found_bytes != row.expected_bytes:
         detail = f"{row.found_bytes} bytes instead of {row.expected_bytes}"
         findings.add(FindingKind.WRONG_SIZE, row.path, detail)
-    elif row.found_sha256 is not None and row.found_sha256 != row.expected_sha256:
+    elif row.in_manifest and row.found_sha256 is None:
+        if not (fast and row.path.startswith(PAYLOAD)):
+            findings.add(FindingKind.UNREADABLE, row.path, row.problem or "it was not read")
+    elif row.in_manifest and row.found_sha256 != row.expected_sha256:
         kind = FindingKind.CHANGED if row.path.startswith(PAYLOAD) else FindingKind.TAG_CHANGED
         findings.add(kind, row.path, f"its SHA-256 is {row.found_sha256} instead of {row.expected_sha256}")
     elif row.expected_md5 is not None and row.found_md5 is not None and row.found_md5 != row.expected_md5:
         detail = f"the service's MD5 is {row.found_md5.hex()} instead of {row.expected_md5.hex()}"
         findings.add(FindingKind.CHANGED, row.path, detail)
+
+
+def _default_hasher() -> Hasher:
+    from bridge.store.transfer import hash_files
+
+    return hash_files
 
 
 def _compare_unlisted(row: LedgerRow, promises: Promises, findings: Findings) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.store import Store
-from bridge.store._folder import FolderStore
+from bridge.store import FolderStore, Store
 
 
 @pytest.fixture

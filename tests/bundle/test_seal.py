@@ -17,8 +17,7 @@ import pytest
 
 from bridge.bundle import FindingKind, SealedBundle, Unhashed, Verdict, read_bundle, seal, verify
 from bridge.errors import NotABundleError, SealingError, StoreFullError
-from bridge.store import Store, Writer
-from bridge.store._folder import FolderStore
+from bridge.store import FolderStore, Store, Writer
 from tests.support.bundles import DOCUMENTS, INFO, LOGS, PAYLOAD, digests_of, make_bundle, write_payload
 
 STORAGE = f"{LOGS}/Storage-AzS-ERCS01.zip"

@@ -12,11 +12,11 @@ from pathlib import Path
 import bagit
 import pytest
 
-from bridge.bundle import FileDigest, FindingKind, Verdict, VerifyProgress, hash_one_by_one, verify
+from bridge.bundle import FileDigest, FindingKind, Verdict, VerifyProgress, verify
 from bridge.bundle._findings import MAX_FINDINGS_OF_A_KIND
 from bridge.errors import StoreAccessError, StoreError, StoreNotFoundError, StoreUnreachableError
-from bridge.store import Entry, Reader, Store
-from bridge.store._folder import FolderStore
+from bridge.store import Entry, FolderStore, Reader, Store
+from bridge.store.transfer import hash_files
 from tests.support.bundles import LOGS, PAYLOAD, make_bundle
 
 STORAGE = f"{LOGS}/Storage-AzS-ERCS01.zip"
@@ -308,12 +308,13 @@ def test_a_hasher_of_the_callers_is_used_and_progress_ends_at_the_total(bundle: 
 
     def hasher(
         store: Store,
-        entries: Iterable[Entry],
+        files: Iterable[Entry],
+        /,
         *,
         on_error: Callable[[str, StoreError], None],
         on_bytes: Callable[[int], None],
     ) -> Iterator[FileDigest]:
-        for digest in reversed(list(hash_one_by_one(store, entries, on_error=on_error, on_bytes=on_bytes))):
+        for digest in reversed(list(hash_files(store, files, on_error=on_error, on_bytes=on_bytes))):
             hashed.append(digest.path)
             yield digest
 
@@ -321,3 +322,18 @@ def test_a_hasher_of_the_callers_is_used_and_progress_ends_at_the_total(bundle: 
     assert set(PLAIN) <= set(hashed)
     assert told[-1].files_done == told[-1].files_total == len(hashed)
     assert told[-1].bytes_done == told[-1].bytes_total > 0
+
+
+def test_a_hasher_that_leaves_files_out_never_passes_for_success(bundle: Path, store: Store) -> None:
+    def lazy(
+        store: Store,
+        files: Iterable[Entry],
+        /,
+        *,
+        on_error: Callable[[str, StoreError], None],
+        on_bytes: Callable[[int], None],
+    ) -> Iterator[FileDigest]:
+        return (digest for digest in hash_files(store, files) if digest.path != STORAGE)
+
+    report = verify(store, hasher=lazy)
+    assert [(finding.kind, finding.path) for finding in report.findings] == [(FindingKind.UNREADABLE, STORAGE)]

@@ -15,7 +15,7 @@ import pytest
 
 from bridge.collection._window import Window
 from bridge.collection.coverage import Coverage, CoverageRequest, RoleState, assess
-from bridge.store._folder import FolderStore
+from bridge.store import FolderStore
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 END = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bridge.collection._coverage_zip import MAX_RATIO, ZipLook, ZipState, look_into, read_sample
 from bridge.errors import StoreAccessError
-from bridge.store._folder import FolderStore
+from bridge.store import FolderStore
 
 
 def look(folder: Path, content: bytes) -> ZipLook:
