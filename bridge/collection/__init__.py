@@ -1,1 +1,69 @@
-"""Runs: what was asked, what happens, what came of it."""
+"""A collection, from what is asked to a sealed and delivered bundle; every run survives the process that drives it."""
+
+from bridge.collection._events import (
+    DeliveryProgress,
+    Event,
+    HashProgress,
+    Landed,
+    LineChanged,
+    RecordArrived,
+    RoleLanded,
+    StateChanged,
+    Waiting,
+    Warned,
+    plain_line,
+)
+from bridge.collection._journal import Delivery, Journal, RunRecord, Step
+from bridge.collection._lock import LockSettings
+from bridge.collection._outcome import Outcome
+from bridge.collection._plan import Plan, Way, choose_way, plan_run
+from bridge.collection._ports import Ports, default_ports
+from bridge.collection._request import Access, Place, Request
+from bridge.collection._roles import DOCUMENTED_ROLES, unknown_roles
+from bridge.collection._run import attach, collect, is_live, show, stop
+from bridge.collection._settings import Settings
+from bridge.collection._states import LEGAL, RunState
+from bridge.collection._window import Window, parse_window
+from bridge.collection._work import Control
+
+__all__ = [
+    "DOCUMENTED_ROLES",
+    "LEGAL",
+    "Access",
+    "Control",
+    "Delivery",
+    "DeliveryProgress",
+    "Event",
+    "HashProgress",
+    "Journal",
+    "Landed",
+    "LineChanged",
+    "LockSettings",
+    "Outcome",
+    "Place",
+    "Plan",
+    "Ports",
+    "RecordArrived",
+    "Request",
+    "RoleLanded",
+    "RunRecord",
+    "RunState",
+    "Settings",
+    "StateChanged",
+    "Step",
+    "Waiting",
+    "Warned",
+    "Way",
+    "Window",
+    "attach",
+    "choose_way",
+    "collect",
+    "default_ports",
+    "is_live",
+    "parse_window",
+    "plain_line",
+    "plan_run",
+    "show",
+    "stop",
+    "unknown_roles",
+]

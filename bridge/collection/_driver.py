@@ -1,0 +1,790 @@
+"""Drives one run from the state that the journal holds to its end: the same code starts it and takes it over."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bridge.collection._events import Event, Landed, LineChanged, RecordArrived, StateChanged, Waiting, Warned
+from bridge.collection._finish import Finished, Finisher
+from bridge.collection._journal import Journal, RunRecord
+from bridge.collection._lock import COOL_DOWN, StampLock
+from bridge.collection._outcome import Outcome
+from bridge.collection._plan import PAYLOAD, Way, choose_way, plan_run, written_place, written_secret
+from bridge.collection._ports import CommandEnd, LineNews, Ports, RunningCommand, SessionIdsJson
+from bridge.collection._preflight import check_place, make_output_folder
+from bridge.collection._request import Access, Place
+from bridge.collection._session_log import SessionLog
+from bridge.collection._settings import Settings
+from bridge.collection._states import RunState
+from bridge.collection._watch import Snapshot, Waited, Watcher, look, wait_for_output
+from bridge.collection._work import Control, Leave, Lost, follow
+from bridge.endpoint import Record
+from bridge.errors import (
+    BridgeError,
+    DeliveryFailedError,
+    EndpointError,
+    EndpointUnreachableError,
+    ExitCode,
+    InterruptedRunError,
+    JournalError,
+    SessionGoneError,
+    SessionLostError,
+    StampBusyError,
+    StoreAccessError,
+    StoreError,
+    TimeLimitError,
+)
+from bridge.secrets import Credential, Scrubber, Secret
+from bridge.store import Store
+
+_STOP_LOOK_S = 1.0
+_MOST_WARNINGS = 200
+_COLLECTION_IN_PROGRESS = "LogCollectionInProgress"
+# INVENTED by the simulated stamp: what two collections at once do on a real one is not public.
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the caller of ``collect`` asked for beside the request."""
+
+    queue: bool = False
+    detach: bool = False
+    break_lock: bool = False
+
+
+class Driver:
+    """One run, driven by this process. Every method of a state may be called again after a crash in its middle."""
+
+    def __init__(
+        self,
+        run: RunRecord,
+        access: Access,
+        journal: Journal,
+        *,
+        settings: Settings,
+        ports: Ports,
+        control: Control,
+        on_event: Callable[[Event], None] | None,
+        wishes: Wishes,
+    ) -> None:
+        self._run = run
+        self._access = access
+        self._journal = journal
+        self._settings = settings
+        self._ports = ports
+        self._control = control
+        self._on_event = on_event
+        self._wishes = wishes
+        self._scrubber = access.scrubber()
+        self._telling = threading.Lock()
+        self._stores: dict[str, Store] = {}
+        self._locks: list[StampLock] = []
+        self._command: RunningCommand | None = None
+        self._errors: list[BridgeError] = []
+        self._warnings: list[str] = list(run.facts.get("warnings", []))
+        self._pause: ExitCode | None = None
+        self._finished: Finished | None = None
+        self._stop_seen_at = 0.0
+        self._stop_seen = False
+        self._working_since: float | None = None
+        self._landed = False
+
+    # -- the machine --------------------------------------------------------------------------------------------------
+
+    def drive(self) -> Outcome:
+        """Goes on until the run has ended, is left to the endpoint, or cannot go on."""
+        handlers: Mapping[RunState, Callable[[], None]] = {
+            RunState.PLANNED: self._preflight,
+            RunState.PREFLIGHTED: self._lock,
+            RunState.LOCKED: self._start,
+            RunState.RUNNING: self._follow,
+            RunState.DETACHED: self._return,
+            RunState.SEALING: self._seal,
+            RunState.DELIVERING: self._deliver,
+        }
+        try:
+            self._resume()
+            while not self._run.state.is_final and self._pause is None:
+                handlers[self._run.state]()
+        except BridgeError as error:
+            self._give_up(error)
+        finally:
+            self._leave()
+        return self._outcome()
+
+    def _resume(self) -> None:
+        if self._run.state is RunState.FAILED and self._run.failed_in in {RunState.SEALING, RunState.DELIVERING}:
+            self._move(self._run.failed_in, "tried again")
+
+    def _give_up(self, error: BridgeError) -> None:
+        """Ends the run as failed, unless the endpoint may be working for it, or it was only interrupted."""
+        self._errors.append(error)
+        state = self._run.state
+        keeps = isinstance(error, (JournalError, InterruptedRunError)) or state in {RunState.RUNNING, RunState.DETACHED}
+        if keeps or state.is_final:
+            self._pause = error.exit_code
+            return
+        with suppress(JournalError):
+            self._release_locks(cool_down_until=None)
+            self._move(RunState.FAILED, str(error), error=self._scrubber.value(error.to_json()))
+
+    def _leave(self) -> None:
+        for lock in self._locks:
+            lock.leave()
+        if self._command is not None and self._run.state not in {RunState.RUNNING, RunState.DETACHED}:
+            with suppress(EndpointError):
+                self._command.close()
+        for store in self._stores.values():
+            with suppress(StoreError):
+                store.close()
+
+    # -- before the command -------------------------------------------------------------------------------------------
+
+    def _preflight(self) -> None:
+        if self._stopped_before_anything_ran():
+            return
+        request = self._run.request
+        plan = plan_run(request, self._access, self._run.bundle_name, bind=self._ports.bind, now=self._ports.now())
+        for warning in plan.warnings:
+            self._warn(warning)
+        valid_until = self._ports.now() + timedelta(
+            minutes=request.timeout_minutes, seconds=self._settings.sas_margin_s
+        )
+        with self._journal.step(self._run.id, "preflight"):
+            for place, secret in self._places():
+                check_place(
+                    self._open(place, secret),
+                    place,
+                    secret,
+                    free_bytes=self._settings.free_bytes,
+                    valid_until=valid_until,
+                    warn=self._warn,
+                )
+        self._move(
+            RunState.PREFLIGHTED,
+            way=str(plan.way),
+            script=plan.script,
+            commands=self._scrubber.value([command.to_json() for command in plan.commands]),
+        )
+
+    def _lock(self) -> None:
+        if self._stopped_before_anything_ran():
+            return
+        while True:
+            try:
+                with self._journal.step(self._run.id, "lock"):
+                    self._refuse_while_cooling_down()
+                    self._acquire_locks(break_lock=self._wishes.break_lock)
+                    self._move(RunState.LOCKED)
+            except StampBusyError as error:
+                self._release_locks(cool_down_until=None)
+                if not self._wishes.queue:
+                    raise
+                self._wait_in_queue(error)
+                if self._stopped_before_anything_ran():
+                    return
+            else:
+                return
+
+    def _start(self) -> None:
+        if not self._locks:
+            self._acquire_locks(break_lock=False)
+        if self._run.facts.get("session"):
+            if self._is_really_gone():
+                self._note(session=None, command_sent=None)
+            else:
+                self._move(RunState.RUNNING)
+                return
+        if self._stopped_before_anything_ran():
+            return
+        request = self._run.request
+        plan = plan_run(request, self._access, self._run.bundle_name, bind=self._ports.bind, now=self._ports.now())
+        store = self._output_store()
+        if plan.way is not Way.DIRECT:
+            make_output_folder(store, self._output_folder)
+        for lock in self._locks:
+            lock.expect_work_until(self._latest_end(self._ports.now()))
+        try:
+            with self._journal.step(self._run.id, "send the command"):
+                self._command = self._ports.endpoint.start(
+                    request.stamp,
+                    self._access.endpoint,
+                    plan.commands,
+                    line_deadline_s=self._settings.line_deadline_s,
+                    idle_timeout_s=request.timeout_minutes * 60 + 2 * 3600,
+                    before_send=self._remember_session,
+                    on_line=self._line_changed,
+                )
+        except SessionLostError as error:
+            if not self._journal.run(self._run.id).facts.get("session"):
+                raise
+            # It may have been sent: only the output folder can tell now.
+            self._note(lost=self._lost_facts(error))
+        self._move(RunState.RUNNING)
+
+    def _remember_session(self, ids: SessionIdsJson, endpoint: str) -> None:
+        self._note(session=dict(ids), endpoint=endpoint, command_sent=_text(self._ports.now()))
+
+    def _is_really_gone(self) -> bool:
+        """Whether the command whose ids were journalled never ran: no session, and no output even after a while."""
+        try:
+            self._command = self._attach()
+        except SessionGoneError:
+            pass
+        except (SessionLostError, EndpointUnreachableError) as error:
+            self._note(lost=self._lost_facts(error))
+            return False
+        else:
+            return False
+        if self._control.wait(self._settings.settle_s):
+            return False
+        return look(self._output_store(), self._output_folder).files == 0
+
+    # -- while the endpoint works -------------------------------------------------------------------------------------
+
+    def _return(self) -> None:
+        self._move(RunState.RUNNING)
+
+    def _follow(self) -> None:
+        if self._run.facts.get("end"):
+            self._after_the_command()
+            return
+        if not self._locks:
+            self._take_locks_back()
+        if self._command is None:
+            self._take_command_back()
+        self._working_since = time.monotonic()
+        ended: CommandEnd | Lost
+        with self._watcher():
+            if self._command is None:
+                ended = Lost(SessionLostError(host=self._run.facts.get("endpoint"), detail="it is not to be had"))
+            else:
+                with SessionLog(self._run_dir / "session.jsonl", self._scrubber) as log:
+                    ended = follow(
+                        self._command,
+                        on_record=lambda record: self._record_arrived(log, record),
+                        leave=self._wanted,
+                    )
+                    if log.lost:
+                        self._warn(f"{log.lost} records could not be written to {log.path}: is the disk full?")
+                        self._note(records_not_written=self._run.facts.get("records_not_written", 0) + log.lost)
+        match ended:
+            case Lost(error=error):
+                self._without_session(error)
+            case CommandEnd(state="disconnected"):
+                self._detached()
+            case CommandEnd():
+                self._command_ended(ended)
+
+    def _take_command_back(self) -> None:
+        try:
+            with self._journal.step(self._run.id, "attach"):
+                self._command = self._attach()
+        except (SessionLostError, EndpointUnreachableError) as error:
+            self._note(lost=self._lost_facts(error))
+            self._warn(f"the session could not be taken back: {error}")
+
+    def _attach(self) -> RunningCommand:
+        return self._ports.endpoint.attach(
+            self._run.request.stamp,
+            self._access.endpoint,
+            self._run.facts["session"],
+            deadline_s=self._settings.attach_deadline_s,
+            line_deadline_s=self._settings.line_deadline_s,
+            on_line=self._line_changed,
+        )
+
+    def _wanted(self) -> Leave:
+        if self._stop_asked():
+            return Leave.STOP
+        if self._control.detach_asked:
+            return Leave.DETACH
+        if self._wishes.detach and self._is_working():
+            return Leave.DETACH
+        if self._ports.now() > self._latest_end(self._command_sent()):
+            return Leave.OVERDUE
+        return Leave.STAY
+
+    def _is_working(self) -> bool:
+        if self._landed:
+            return True
+        return self._working_since is not None and time.monotonic() - self._working_since > self._settings.started_s
+
+    def _detached(self) -> None:
+        self._move(RunState.DETACHED)
+        if self._wishes.detach and not self._control.detach_asked:
+            self._pause = ExitCode.OK
+            return
+        self._errors.append(
+            InterruptedRunError(
+                detail=f"the endpoint goes on with run {self._run.id}",
+                fix=f"Go on with 'pep-bridge attach {self._run.id}', or end it with 'pep-bridge stop {self._run.id}'.",
+            )
+        )
+        self._pause = ExitCode.INTERRUPTED
+
+    def _without_session(self, error: SessionLostError) -> None:
+        """The collection may go on without us: its output folder tells until when."""
+        self._command = None
+        self._tell(LineChanged(run_id=self._run.id, state="lost", detail=str(error)))
+        self._note(lost=self._lost_facts(error))
+        answering = self._ports.endpoint.answering(self._run.request.stamp)
+        self._warn(
+            f"the session is lost ({error}); "
+            + (f"{', '.join(answering)} answer" if answering else "no machine of the endpoint answers")
+            + "; the output folder is watched instead"
+        )
+        gone = isinstance(error, SessionGoneError)
+        tried_at = time.monotonic()
+
+        def interrupted(seconds: float) -> bool:
+            nonlocal gone, tried_at
+            if self._stop_asked() or self._control.wait(seconds):
+                return True
+            if not gone and time.monotonic() - tried_at >= self._settings.reattach_s:
+                try:
+                    self._command = self._attach()
+                except SessionGoneError:
+                    gone = True
+                except EndpointError as failure:
+                    self._tell(LineChanged(run_id=self._run.id, state="lost", detail=str(failure)))
+                tried_at = time.monotonic()
+            return self._command is not None
+
+        left_s = (self._latest_end(self._command_sent()) - self._ports.now()).total_seconds()
+        waited = wait_for_output(
+            self._output_store(),
+            self._output_folder,
+            poll_s=self._settings.watch_s,
+            still_s=self._settings.stall_s,
+            deadline_s=max(0.0, left_s),
+            interrupted=interrupted,
+            on_change=self._output_changed,
+        )
+        self._after_the_watch(waited, error)
+
+    def _after_the_watch(self, waited: Waited, error: SessionLostError) -> None:
+        if self._command is not None:
+            self._tell(LineChanged(run_id=self._run.id, state="up", detail="the session was taken back"))
+            return
+        if waited is Waited.INTERRUPTED and not self._stop_asked():
+            self._detached()
+            return
+        how = {
+            Waited.ENDED: "the output log says that the collection has ended",
+            Waited.STILL: "nothing has changed in the output folder for a while: it has stalled, or ended",
+            Waited.OVERDUE: "the time limit has passed",
+            Waited.INTERRUPTED: "it was to be stopped; whether it still runs on the endpoint is not known",
+        }[waited]
+        self._warn(f"the session was lost and {how}")
+        state = "stopped" if waited is Waited.INTERRUPTED else "lost"
+        self._note(
+            end={"state": state, "how": str(waited), "detail": str(error)}, command_ended=_text(self._ports.now())
+        )
+        self._after_the_command()
+
+    def _command_ended(self, end: CommandEnd) -> None:
+        overdue = end.state == "stopped" and not self._stop_asked()
+        document: dict[str, Any] = {"state": "overdue" if overdue else end.state}
+        if end.error is not None:
+            document["error"] = {"id": end.error.error_id, "category": end.error.category, "message": end.error.message}
+        if end.failure is not None:
+            document["failure"] = end.failure.to_json()
+            self._errors.append(_as_busy(end, self._run.stamp) or end.failure)
+        self._note(end=self._scrubber.value(document), command_ended=_text(self._ports.now()))
+        self._after_the_command()
+
+    def _after_the_command(self) -> None:
+        """The stamp is free again; what landed is looked at, and the run goes on to its bundle."""
+        state = self._run.facts["end"]["state"]
+        stopped = state in {"stopped", "overdue"}
+        snapshot = self._settle(patient=state == "completed")
+        cool_down_until = self._ports.now() + COOL_DOWN if stopped else None
+        with self._journal.step(self._run.id, "free the stamp"):
+            if cool_down_until is not None:
+                self._journal.cool_down(self._run.stamp, cool_down_until)
+            self._take_locks_back()
+            self._release_locks(cool_down_until=cool_down_until)
+        if self._command is not None:
+            with suppress(EndpointError):
+                self._command.close()
+            self._command = None
+        if snapshot.files == 0 and state != "completed":
+            self._nothing_arrived(state)
+            return
+        way = choose_way(self._run.request)
+        self._move(RunState.DELIVERING if way is Way.STAGED else RunState.SEALING, sealed=_text(self._ports.now()))
+
+    def _settle(self, *, patient: bool) -> Snapshot:
+        """Waits until nothing lands any more. Output may come after its command has ended."""
+        last = Snapshot()
+
+        def note(snapshot: Snapshot) -> None:
+            nonlocal last
+            last = snapshot
+            self._output_changed(snapshot)
+
+        try:
+            none_yet = patient and look(self._output_store(), self._output_folder).files == 0
+        except StoreError:
+            none_yet = False
+        wait_for_output(
+            self._output_store(),
+            self._output_folder,
+            poll_s=min(self._settings.watch_s, max(0.05, self._settings.settle_s / 4)),
+            still_s=self._settings.late_s if none_yet else self._settings.settle_s,
+            deadline_s=self._settings.late_s + self._settings.stall_s,
+            interrupted=_pause,
+            on_change=note,
+        )
+        return last
+
+    def _nothing_arrived(self, state: str) -> None:
+        if state == "stopped":
+            self._move(RunState.STOPPED, "stopped before anything arrived")
+            return
+        if state == "overdue":
+            minutes = self._run.request.timeout_minutes
+            error: BridgeError = TimeLimitError(
+                limit=f"{minutes} minutes", detail="nothing had arrived", fix="Ask for fewer roles or a shorter window."
+            )
+            self._errors.append(error)
+        elif self._errors:
+            error = self._errors[-1]
+        else:
+            failure = self._run.facts["end"].get("failure") or {}
+            error = EndpointError(detail=failure.get("message") or "the collection left no output")
+            self._errors.append(error)
+        self._move(RunState.FAILED, str(error), error=self._scrubber.value(error.to_json()))
+
+    # -- the bundle ---------------------------------------------------------------------------------------------------
+
+    def _seal(self) -> None:
+        bundle = self._output_store().at(self._run.bundle_name)
+        with self._journal.step(self._run.id, "seal"):
+            finished = self._finisher().seal_in_place(
+                bundle, may_be_unreadable=choose_way(self._run.request) is Way.DIRECT
+            )
+        self._end_with(finished, bundle.location)
+
+    def _deliver(self) -> None:
+        request = self._run.request
+        staging = self._output_store().at(self._run.bundle_name)
+        target = self._open(request.destination, self._access.destination).at(self._run.bundle_name)
+        self._journal.note_delivery(self._run.bundle_name, target.location, "begun", run_id=self._run.id)
+        try:
+            with self._journal.step(self._run.id, "deliver"):
+                finished = self._finisher().deliver_and_seal(staging, target, self._journal.state_dir)
+        except (DeliveryFailedError, StoreError) as error:
+            self._journal.note_delivery(self._run.bundle_name, target.location, "failed", error=str(error))
+            self._secure_staging(staging)
+            raise DeliveryFailedError(
+                store=target.location,
+                source=staging.location,
+                detail=str(error),
+                fix=f"When it is mended: 'pep-bridge attach {self._run.id}'. {error.advice}",
+            ) from error
+        self._journal.note_delivery(self._run.bundle_name, target.location, "done")
+        if request.remove_staging:
+            with self._journal.step(self._run.id, "remove the staging copy"):
+                for entry in list(staging.list()):
+                    staging.remove(entry.path)
+        else:
+            self._note(staging=staging.location)
+        self._end_with(finished, target.location)
+
+    def _secure_staging(self, staging: Store) -> None:
+        """A delivery that cannot be finished leaves a bundle all the same: the staging copy is sealed."""
+        try:
+            with self._journal.step(self._run.id, "seal the staging copy"):
+                finished = self._finisher().seal_in_place(staging)
+        except BridgeError as error:
+            self._warn(f"the staging copy could not be sealed: {error}")
+            return
+        self._finished = finished
+        self._note(bundle=staging.location, **_facts_of(finished))
+
+    def _end_with(self, finished: Finished, location: str) -> None:
+        self._finished = finished
+        end = self._run.facts.get("end", {}).get("state")
+        if end == "stopped":
+            state = RunState.STOPPED
+        elif finished.complete and end in {"completed", "lost"} and not finished.unchecked:
+            state = RunState.DONE
+        else:
+            state = RunState.PARTIAL
+        self._move(state, bundle=location, **_facts_of(finished))
+
+    def _finisher(self) -> Finisher:
+        return Finisher(
+            run=self._journal.run(self._run.id),
+            run_dir=self._run_dir,
+            settings=self._settings,
+            scrubber=self._scrubber,
+            assess=self._ports.assess,
+            emit=self._tell,
+            cancel=self._control.interrupt_from_now(),
+        )
+
+    # -- locks --------------------------------------------------------------------------------------------------------
+
+    def _acquire_locks(self, *, break_lock: bool) -> None:
+        """One in each place that the run writes to, in an order that is the same for everybody."""
+        for place, secret in sorted(self._places(), key=lambda pair: pair[0].location.casefold()):
+            lock = StampLock(
+                self._open(place, secret),
+                self._run.stamp,
+                self._run.id,
+                settings=self._settings.lock,
+                now=self._ports.now,
+                wait=self._control.wait,
+                on_lost=self._warn,
+            )
+            try:
+                lock.acquire(break_lock=break_lock)
+            except StoreAccessError as error:
+                self._warn(f"no lock can be kept in {place.location}, other jump boxes do not see this run: {error}")
+            else:
+                self._locks.append(lock)
+
+    def _take_locks_back(self) -> None:
+        """For a run that is under way already: nothing may keep it from its end."""
+        if self._locks:
+            return
+        try:
+            self._acquire_locks(break_lock=False)
+        except (StampBusyError, StoreError) as error:
+            self._warn(f"the lock of this stamp could not be taken back: {error}")
+
+    def _release_locks(self, *, cool_down_until: datetime | None) -> None:
+        while self._locks:
+            try:
+                self._locks.pop().release(cool_down_until=cool_down_until)
+            except StoreError as error:
+                self._warn(f"the lock of this stamp could not be given back: {error}")
+
+    def _refuse_while_cooling_down(self) -> None:
+        until = self._journal.cool_down_until(self._run.stamp)
+        if until is not None and until > self._ports.now():
+            raise StampBusyError(
+                stamp=self._run.stamp,
+                detail=f"a run was stopped; it cools down until {until.astimezone(UTC):%H:%M:%SZ}",
+                fix="Wait until then, or use --queue, which waits.",
+                until=until,
+            )
+
+    def _wait_in_queue(self, error: StampBusyError) -> None:
+        until = error.fields.get("until")
+        self._tell(Waiting(run_id=self._run.id, reason=str(error), until=until))
+        self._control.wait(self._settings.lock.poll_s)
+
+    # -- small things -------------------------------------------------------------------------------------------------
+
+    @property
+    def _run_dir(self) -> Path:
+        return run_folder(self._journal.state_dir, self._run.id)
+
+    @property
+    def _output_folder(self) -> str:
+        return f"{self._run.bundle_name}/{PAYLOAD}"
+
+    def _output_store(self) -> Store:
+        return self._open(written_place(self._run.request), written_secret(self._run.request, self._access))
+
+    def _places(self) -> list[tuple[Place, Credential | Secret | None]]:
+        request = self._run.request
+        places: list[tuple[Place, Credential | Secret | None]] = [(request.destination, self._access.destination)]
+        if request.staging is not None:
+            places.append((request.staging, self._access.staging))
+        return places
+
+    def _open(self, place: Place, secret: Credential | Secret | None) -> Store:
+        if place.text not in self._stores:
+            self._stores[place.text] = self._ports.open_store(place, secret)
+        return self._stores[place.text]
+
+    def _watcher(self) -> Watcher:
+        return Watcher(
+            self._output_store(),
+            self._output_folder,
+            poll_s=self._settings.watch_s,
+            on_change=self._output_changed,
+            on_trouble=self._warn,
+        )
+
+    def _output_changed(self, snapshot: Snapshot) -> None:
+        self._landed = self._landed or snapshot.files > 0
+        self._tell(
+            Landed(
+                run_id=self._run.id, files=snapshot.files, size_bytes=snapshot.size_bytes, roles=dict(snapshot.roles)
+            )
+        )
+
+    def _record_arrived(self, log: SessionLog, record: Record) -> None:
+        log.append(record)
+        self._landed = True
+        self._tell(RecordArrived(run_id=self._run.id, record=_scrubbed(record, self._scrubber)))
+
+    def _line_changed(self, news: LineNews) -> None:
+        self._tell(
+            LineChanged(
+                run_id=self._run.id,
+                state=news.state,
+                detail=self._scrubber.text(news.detail),
+                attempt=news.attempt,
+                retry_in_s=news.retry_in_s,
+            )
+        )
+
+    def _command_sent(self) -> datetime:
+        sent = self._run.facts.get("command_sent")
+        return datetime.fromisoformat(sent) if sent else self._run.created
+
+    def _latest_end(self, sent: datetime) -> datetime:
+        return sent + timedelta(minutes=self._run.request.timeout_minutes, seconds=self._settings.over_time_s)
+
+    def _lost_facts(self, error: BridgeError) -> dict[str, str]:
+        return {"at": _text(self._ports.now()), "error": self._scrubber.text(str(error))}
+
+    def _stop_asked(self) -> bool:
+        if self._control.stop_asked or self._stop_seen:
+            return True
+        if time.monotonic() - self._stop_seen_at >= _STOP_LOOK_S:
+            self._stop_seen_at = time.monotonic()
+            _, self._stop_seen = self._journal.state(self._run.id)
+        return self._stop_seen
+
+    def _stopped_before_anything_ran(self) -> bool:
+        if not (self._stop_asked() or self._control.detach_asked):
+            return False
+        self._release_locks(cool_down_until=None)
+        self._move(RunState.STOPPED, "stopped before the collection began")
+        return True
+
+    def _move(self, new: RunState, reason: str | None = None, **facts: Any) -> None:
+        text = self._scrubber.text(reason) if reason else None
+        self._run = self._journal.move(self._run.id, new, text, **facts)
+        self._tell(StateChanged(run_id=self._run.id, state=new, reason=text))
+
+    def _note(self, **facts: Any) -> None:
+        self._journal.note(self._run.id, **facts)
+        self._run = self._journal.run(self._run.id)
+
+    def _warn(self, text: str) -> None:
+        text = self._scrubber.text(text)
+        if text not in self._warnings and len(self._warnings) < _MOST_WARNINGS:
+            self._warnings.append(text)
+            self._journal.note(self._run.id, warnings=self._warnings)
+        self._tell(Warned(run_id=self._run.id, text=text))
+
+    def _tell(self, event: Event) -> None:
+        if self._on_event is not None:
+            with self._telling:
+                self._on_event(event)
+
+    def _outcome(self) -> Outcome:
+        run = self._run
+        code = self._pause if self._pause is not None else exit_code_of(run)
+        return outcome_of(run, code, errors=tuple(self._errors), finished=self._finished)
+
+
+def outcome_of(
+    run: RunRecord, code: ExitCode, *, errors: tuple[BridgeError, ...] = (), finished: Finished | None = None
+) -> Outcome:
+    """A run's outcome from what the journal has of it."""
+    facts = run.facts
+    return Outcome(
+        run_id=run.id,
+        state=run.state,
+        exit_code=code,
+        bundle_name=run.bundle_name,
+        started=run.created,
+        bundle=facts.get("bundle"),
+        bundle_id=facts.get("bundle_id"),
+        staging=facts.get("staging"),
+        coverage=finished.coverage if finished else None,
+        errors=errors,
+        warnings=tuple(facts.get("warnings", ())),
+        unchecked=finished.unchecked if finished else (),
+        ended=run.ended,
+        size_bytes=facts.get("size_bytes"),
+        file_count=facts.get("file_count"),
+    )
+
+
+def exit_code_of(run: RunRecord) -> ExitCode:
+    """What a process ends with that reports this run."""
+    match run.state:
+        case RunState.DONE:
+            return ExitCode.OK
+        case RunState.PARTIAL:
+            return ExitCode.PARTIAL
+        case RunState.STOPPED:
+            return ExitCode.INTERRUPTED
+        case RunState.FAILED:
+            return ExitCode((run.facts.get("error") or {}).get("exit_code", ExitCode.UNEXPECTED))
+        case _:
+            return ExitCode.OK
+
+
+def run_folder(state_dir: Path, run_id: str) -> Path:
+    """Where a run keeps its session log and its documents until they are in the bundle."""
+    return state_dir / "runs" / run_id
+
+
+def _facts_of(finished: Finished) -> dict[str, Any]:
+    return {
+        "bundle_id": finished.bundle_id,
+        "size_bytes": finished.size_bytes,
+        "file_count": finished.files,
+        "complete": finished.complete,
+    }
+
+
+def _as_busy(end: CommandEnd, stamp: str) -> StampBusyError | None:
+    if end.error is None or not end.error.error_id.startswith(_COLLECTION_IN_PROGRESS):
+        return None
+    return StampBusyError(
+        stamp=stamp,
+        detail=f"the endpoint says: {end.error.message}",
+        fix="Wait until that collection has ended, or use --queue, which waits.",
+        until=None,
+    )
+
+
+def _scrubbed(record: Record, scrubber: Scrubber) -> Record:
+    error = record.error and replace(
+        record.error,
+        message=scrubber.text(record.error.message),
+        target=record.error.target and scrubber.text(record.error.target),
+    )
+    progress = record.progress and replace(
+        record.progress,
+        activity=scrubber.text(record.progress.activity),
+        status=scrubber.text(record.progress.status),
+        operation=record.progress.operation and scrubber.text(record.progress.operation),
+    )
+    return replace(
+        record,
+        text=scrubber.text(record.text),
+        data=scrubber.value(record.data),
+        error=error,
+        progress=progress,
+        raw=record.raw and scrubber.text(record.raw),
+    )
+
+
+def _pause(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

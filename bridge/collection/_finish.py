@@ -1,0 +1,273 @@
+"""From what landed to a bundle: hash, describe, seal, deliver; each safe to do again after a crash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bridge.bundle import BagInfo, FileDigest, SealedBundle, Unhashed, read_bundle, seal
+from bridge.collection._documents import SOFTWARE, collection_document, encode
+from bridge.collection._events import DeliveryProgress, HashProgress, Warned
+from bridge.collection._journal import RunRecord
+from bridge.collection._plan import PAYLOAD
+from bridge.collection._ports import Assess
+from bridge.collection._settings import Settings
+from bridge.errors import (
+    InterruptedRunError,
+    NotABundleError,
+    SealingError,
+    StoreAccessError,
+    StoreError,
+    StoreNotFoundError,
+    UnsafePathError,
+)
+from bridge.secrets import Scrubber
+from bridge.store import Entry, Store
+from bridge.store.transfer import (
+    FileFinished,
+    FileHash,
+    FileResult,
+    Progress,
+    Retrying,
+    TransferEvent,
+    TransferItem,
+    TransferJournal,
+    hash_files,
+    transfer,
+)
+
+DECLARATION = "bagit.txt"
+_ASSESSED = "assessed.json"
+_TELL_EVERY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A sealed bundle and what it covers."""
+
+    bundle_id: str
+    files: int
+    size_bytes: int
+    complete: bool
+    coverage: Mapping[str, Any]
+    unchecked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finisher:
+    """Seals one run's bundle. The documents are kept in the run's folder until they are sealed with the payload."""
+
+    run: RunRecord
+    run_dir: Path
+    settings: Settings
+    scrubber: Scrubber
+    assess: Assess
+    emit: Callable[[Any], None]
+    cancel: threading.Event
+
+    @property
+    def session_log(self) -> Path:
+        return self.run_dir / "session.jsonl"
+
+    def seal_in_place(self, bundle: Store, *, may_be_unreadable: bool = False) -> Finished:
+        """Hashes the payload where it stands, reading each byte once, and seals.
+
+        A file that lands meanwhile makes the seal refuse; the payload is then looked at anew.
+        """
+        if (sealed := _sealed_already(bundle)) is not None:
+            return self._finished(sealed, ())
+        attempt = 1
+        while True:
+            digests, unhashed = self._hash(bundle, may_be_unreadable=may_be_unreadable)
+            documents = self._describe(bundle, digests)
+            try:
+                sealed = seal(bundle, digests=digests, documents=documents, info=self._info(), unhashed=unhashed)
+            except SealingError as error:
+                if attempt >= self.settings.seal_attempts:
+                    raise
+                attempt += 1
+                self.emit(Warned(run_id=self.run.id, text=f"sealing starts again: {error}"))
+                continue
+            return self._finished(sealed, unhashed)
+
+    def deliver_and_seal(self, staging: Store, target: Store, state_dir: Path) -> Finished:
+        """Hashes and delivers in one pass, then seals the staging copy and the delivered one with the same bytes.
+
+        Raises:
+            DeliveryFailedError: it can be called again and goes on where it was.
+        """
+        items = [_item(entry) for entry in staging.list(PAYLOAD, on_unsafe=self._warn_unsafe)]
+        digests: list[FileResult] = []
+
+        def note(event: TransferEvent) -> None:
+            if isinstance(event, FileFinished):
+                digests.append(event.result)
+            self._show(event)
+
+        folder = state_dir / "deliveries"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with TransferJournal(folder / f"{self.run.bundle_name}.sqlite") as journal:
+            try:
+                transfer(
+                    staging,
+                    target,
+                    items,
+                    settings=self.settings.transfer,
+                    journal=journal,
+                    on_event=note,
+                    cancel=self.cancel,
+                )
+            except InterruptedError:
+                self._raise_if_interrupted()
+                raise
+        self.seal_known(staging, digests)
+        sealed = self.seal_known(target, digests)
+        return self._finished(sealed, ())
+
+    def seal_known(self, bundle: Store, digests: Sequence[FileDigest]) -> SealedBundle:
+        """Seals a bundle whose payload was hashed on its way."""
+        if (sealed := _sealed_already(bundle)) is not None:
+            return sealed
+        return seal(bundle, digests=digests, documents=self._describe(bundle, digests), info=self._info())
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _describe(self, bundle: Store, digests: Iterable[FileDigest]) -> Mapping[str, Path]:
+        """The bundle's own files, made once for one payload: two copies of a bundle, and a seal that is done again
+        after a crash, get the same bytes."""
+        folder = self.run_dir / "documents"
+        payload = _fingerprint(digests)
+        if not (folder / payload).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700)
+            complete, coverage = self.assess(bundle, self.run, self.session_log)
+            coverage = self.scrubber.value(coverage)
+            (folder / "coverage.json").write_bytes(encode(coverage))
+            (folder / "collection.json").write_bytes(collection_document(self.run, self.session_log, self.scrubber))
+            (self.run_dir / _ASSESSED).write_bytes(encode({"complete": complete, "coverage": coverage}))
+            (folder / payload).touch()
+        documents = {name: folder / name for name in ("collection.json", "coverage.json")}
+        if self.session_log.exists():
+            documents["session.jsonl"] = self.session_log
+        return documents
+
+    def _info(self) -> BagInfo:
+        request = self.run.request
+        return BagInfo(
+            stamp=self.run.stamp,
+            bundle_name=self.run.bundle_name,
+            started=self.run.created,
+            sealed=datetime.fromisoformat(self.run.facts["sealed"]),
+            software=SOFTWARE,
+            window=(request.window.since, request.window.until),
+            case_number=request.case_number,
+        )
+
+    def _hash(self, bundle: Store, *, may_be_unreadable: bool) -> tuple[list[FileHash], list[Unhashed]]:
+        entries = list(bundle.list(PAYLOAD, on_unsafe=self._warn_unsafe))
+        sizes = {entry.path: entry for entry in entries}
+        unhashed: list[Unhashed] = []
+
+        def refuse(path: str, error: StoreError) -> None:
+            if not (may_be_unreadable and isinstance(error, StoreAccessError)):
+                raise error
+            unhashed.append(Unhashed(path, sizes[path].size_bytes, "the SAS does not permit reading", sizes[path].md5))
+
+        count = _Count(self.run.id, sum(entry.size_bytes for entry in entries), self.emit)
+        hashes = list(hash_files(bundle, entries, on_bytes=count, on_error=refuse, cancel=self.cancel))
+        self._raise_if_interrupted()
+        if unhashed:
+            text = f"{len(unhashed)} files could not be read where they are, so they are not hashed"
+            self.emit(Warned(run_id=self.run.id, text=text))
+        return hashes, unhashed
+
+    def _raise_if_interrupted(self) -> None:
+        if self.cancel.is_set():
+            raise InterruptedRunError(
+                detail=f"what arrived of run {self.run.id} is kept",
+                fix=f"Go on with 'pep-bridge attach {self.run.id}'.",
+            )
+
+    def _finished(self, sealed: SealedBundle, unhashed: Iterable[Unhashed]) -> Finished:
+        kept = json.loads((self.run_dir / _ASSESSED).read_bytes())
+        return Finished(
+            bundle_id=sealed.bundle_id,
+            files=sealed.payload_files,
+            size_bytes=sealed.payload_bytes,
+            complete=bool(kept["complete"]),
+            coverage=kept["coverage"],
+            unchecked=tuple(file.path for file in unhashed),
+        )
+
+    def _warn_unsafe(self, error: UnsafePathError) -> None:
+        self.emit(Warned(run_id=self.run.id, text=f"the stamp wrote a name that is not safe to use: {error}"))
+
+    def _show(self, event: TransferEvent) -> None:
+        if isinstance(event, Progress):
+            self.emit(
+                DeliveryProgress(
+                    run_id=self.run.id,
+                    bytes_done=event.bytes_confirmed,
+                    bytes_total=event.bytes_total or 0,
+                    rate_bytes_per_s=event.rate_bits_per_s / 8,
+                    seconds_left=event.time_left_s,
+                )
+            )
+        elif isinstance(event, Retrying):
+            self.emit(
+                Warned(run_id=self.run.id, text=f"{event.path}: {event.reason}; tried again in {event.wait_s:.0f} s")
+            )
+
+
+class _Count:
+    """Adds up the bytes that several threads have hashed, and tells of them a few times a second."""
+
+    def __init__(self, run_id: str, total: int, emit: Callable[[Any], None]) -> None:
+        self._run_id = run_id
+        self._total = total
+        self._emit = emit
+        self._done = 0
+        self._told_at = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self, number: int) -> None:
+        with self._lock:
+            self._done += number
+            if self._done < self._total and time.monotonic() - self._told_at < _TELL_EVERY_S:
+                return
+            self._told_at = time.monotonic()
+            self._emit(HashProgress(run_id=self._run_id, bytes_done=self._done, bytes_total=self._total))
+
+
+def _item(entry: Entry) -> TransferItem:
+    return TransferItem(entry.path, entry.size_bytes, etag=entry.etag)
+
+
+def _sealed_already(bundle: Store) -> SealedBundle | None:
+    """What an earlier attempt sealed before it was killed: ``bagit.txt`` is written last."""
+    try:
+        bundle.stat(DECLARATION)
+    except (StoreNotFoundError, StoreAccessError):
+        return None
+    try:
+        found = read_bundle(bundle)
+    except NotABundleError:
+        return None
+    files, size_bytes = 0, 0
+    for entry in bundle.list(PAYLOAD, on_unsafe=lambda error: None):
+        files += 1
+        size_bytes += entry.size_bytes
+    return SealedBundle(found.bundle_id, files, size_bytes)
+
+
+def _fingerprint(digests: Iterable[FileDigest]) -> str:
+    lines = sorted(f"{digest.sha256} {digest.size_bytes} {digest.path}\n" for digest in digests)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()

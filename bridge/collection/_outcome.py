@@ -1,0 +1,58 @@
+"""What came of a run, for the caller and for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bridge.collection._states import RunState
+from bridge.errors import BridgeError, ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A run as it stands when ``collect``, ``attach`` or ``stop`` returns.
+
+    ``bundle`` is where the sealed bundle is, or ``None`` while there is none. ``unchecked`` names payload that could
+    not be read and hashed. ``errors`` hold why a run failed, or is not finished.
+    """
+
+    run_id: str
+    state: RunState
+    exit_code: ExitCode
+    bundle_name: str
+    started: datetime
+    bundle: str | None = None
+    bundle_id: str | None = None
+    staging: str | None = None
+    coverage: Mapping[str, Any] | None = None
+    errors: tuple[BridgeError, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    ended: datetime | None = None
+    size_bytes: int | None = None
+    file_count: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """``data`` of the ``--json`` document of ``collect``, ``attach`` and ``stop``."""
+        return {
+            "run": self.run_id,
+            "state": str(self.state),
+            "bundle": self.bundle,
+            "bundle_name": self.bundle_name,
+            "bundle_id": self.bundle_id,
+            "staging": self.staging,
+            "coverage": self.coverage,
+            "warnings": list(self.warnings),
+            "unchecked": list(self.unchecked),
+            "started": _utc(self.started),
+            "ended": _utc(self.ended) if self.ended else None,
+            "size_bytes": self.size_bytes,
+            "file_count": self.file_count,
+        }
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

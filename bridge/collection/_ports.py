@@ -1,0 +1,192 @@
+"""What a run needs from other rooms, as ports: tests give fakes, ``default_ports`` the real parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from bridge.collection._journal import RunRecord
+from bridge.collection._request import Place
+from bridge.collection._session_log import read_session
+from bridge.endpoint import Command, ErrorDetail, Record, Value
+from bridge.errors import BridgeError
+from bridge.secrets import Credential, Secret
+from bridge.stamp import Stamp
+from bridge.store import Store
+
+LineWord = Literal["up", "down", "retrying", "lost"]
+EndState = Literal["completed", "failed", "stopped", "disconnected"]
+SessionIdsJson = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LineNews:
+    """What the session tells of its line."""
+
+    state: LineWord
+    detail: str = ""
+    attempt: int = 0
+    retry_in_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnd:
+    """How the command on the endpoint ended. ``failure`` is its terminating error as an error of this tool."""
+
+    state: EndState
+    error: ErrorDetail | None = None
+    failure: BridgeError | None = None
+
+
+class RunningCommand(Protocol):
+    """A command that works on an endpoint, and the session that it lives in."""
+
+    @property
+    def endpoint(self) -> str:
+        """The ERCS machine that runs it."""
+        ...
+
+    def records(self) -> Iterator[Record]:
+        """Records as they arrive, until the command ends, is stopped or is disconnected.
+
+        Raises:
+            SessionLostError: the line could not be had back in time.
+            SessionGoneError: the endpoint answers, and no longer has the session.
+        """
+        ...
+
+    def end(self) -> CommandEnd | None:
+        """How it ended; ``None`` while it runs."""
+        ...
+
+    def stop(self) -> None:
+        """Stops the pipeline; any thread may ask. ``records`` then ends."""
+        ...
+
+    def disconnect(self) -> None:
+        """Leaves it running without this process; any thread may ask. ``records`` then ends."""
+        ...
+
+    def close(self) -> None:
+        """Ends the session on the endpoint, unless it was disconnected."""
+        ...
+
+
+class EndpointPort(Protocol):
+    """The privileged endpoint as a run uses it."""
+
+    def start(
+        self,
+        stamp: Stamp,
+        credential: Credential,
+        commands: Sequence[Command],
+        *,
+        line_deadline_s: float,
+        idle_timeout_s: int,
+        before_send: Callable[[SessionIdsJson, str], None],
+        on_line: Callable[[LineNews], None],
+    ) -> RunningCommand:
+        """Opens a session on the first machine that answers and sends the commands.
+
+        ``before_send`` gets the ids to attach with, and the machine's name, before anything is sent.
+        """
+        ...
+
+    def attach(
+        self,
+        stamp: Stamp,
+        credential: Credential,
+        ids: SessionIdsJson,
+        *,
+        deadline_s: float,
+        line_deadline_s: float,
+        on_line: Callable[[LineNews], None],
+    ) -> RunningCommand:
+        """Takes over a running command.
+
+        Raises:
+            SessionGoneError: the endpoint answers, and no longer has the session.
+            EndpointError: it cannot be had in time.
+        """
+        ...
+
+    def answering(self, stamp: Stamp) -> tuple[str, ...]:
+        """The machines of the endpoint that answer now (no credential is sent)."""
+        ...
+
+
+class Assess(Protocol):
+    """Coverage: what was asked against what is in ``data/`` of the store."""
+
+    def __call__(self, bundle: Store, run: RunRecord, session_log: Path) -> tuple[bool, Mapping[str, Any]]:
+        """Whether all that was asked was collected, and ``coverage.json``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The other rooms, as a run sees them."""
+
+    endpoint: EndpointPort
+    open_store: Callable[[Place, Credential | Secret | None], Store]
+    bind: Callable[[Mapping[str, Value]], tuple[Command, ...]]
+    assess: Assess
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+SCRIPT = "Get-StampLog"
+"""The PEP script of a collection: the only commands that `collect` sends."""
+
+
+def default_ports() -> Ports:
+    """The real endpoint, stores and PEP script."""
+    from bridge.collection._endpoint import RealEndpoint
+
+    return Ports(endpoint=RealEndpoint(SCRIPT), open_store=open_place, bind=bind_script, assess=assess_bundle)
+
+
+def assess_bundle(bundle: Store, run: RunRecord, session_log: Path) -> tuple[bool, Mapping[str, Any]]:
+    """Coverage by ``bridge.collection.coverage``."""
+    from bridge.collection.coverage import CoverageRequest, assess
+
+    request = run.request
+    end = run.facts.get("end", {})
+    coverage = assess(
+        bundle,
+        CoverageRequest(
+            window=request.window,
+            made_at=run.created,
+            roles=request.roles,
+            resource_providers=request.resource_providers,
+            nodes=request.nodes,
+        ),
+        read_session(session_log),
+        ended=end.get("state") in {"completed", "failed"} or end.get("how") == "ended",
+    )
+    return coverage.complete, coverage.to_json()
+
+
+def bind_script(arguments: Mapping[str, Value]) -> tuple[Command, ...]:
+    """The commands of ``pep_scripts/Get-StampLog.ps1`` with these parameters."""
+    from bridge.endpoint.script import load_script
+
+    return load_script(SCRIPT).bind(arguments)
+
+
+def open_place(place: Place, secret: Credential | Secret | None) -> Store:
+    """Opens a place with the credential of a share or the SAS of a container."""
+    from bridge.store import StoreSettings, open_store, parse_destination
+
+    settings = StoreSettings(
+        api_version=place.api_version,
+        share_encryption=place.encrypt,
+        ca_file=place.ca_file,
+    )
+    destination = parse_destination(place.text)
+    credential = secret if isinstance(secret, Credential) and place.kind == "share" else None
+    return open_store(
+        destination, credential=credential, sas=secret if isinstance(secret, Secret) else None, settings=settings
+    )

@@ -1,0 +1,186 @@
+"""The verbs of a collection: start one, take one over, stop one."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+
+from bridge.bundle import bundle_name
+from bridge.collection._driver import Driver, Wishes, exit_code_of, outcome_of, run_folder
+from bridge.collection._events import Event, Waiting
+from bridge.collection._journal import Journal, RunRecord
+from bridge.collection._outcome import Outcome
+from bridge.collection._owner import drive, is_driven
+from bridge.collection._ports import Ports, default_ports
+from bridge.collection._request import Access, Request
+from bridge.collection._settings import Settings
+from bridge.collection._states import RunState
+from bridge.collection._work import Control
+from bridge.errors import ExitCode, RunDrivenError, StampBusyError
+
+_LOOK_S = 0.5
+
+
+def collect(
+    request: Request,
+    access: Access,
+    *,
+    state_dir: Path,
+    on_event: Callable[[Event], None] | None = None,
+    control: Control | None = None,
+    queue: bool = False,
+    detach: bool = False,
+    break_lock: bool = False,
+    settings: Settings | None = None,
+    ports: Ports | None = None,
+) -> Outcome:
+    """Collects logs from a stamp into a sealed bundle.
+
+    Args:
+        request: what is asked.
+        access: the secrets for it.
+        state_dir: where the journal is.
+        on_event: is called for everything that happens, one event at a time, from several threads.
+        control: how the caller asks it to detach or stop.
+        queue: waits while the stamp is busy or cools down, instead of ending.
+        detach: returns as soon as the endpoint is seen to work.
+        break_lock: takes the stamp's lock from another run.
+
+    Returns:
+        The outcome; every failure after the run was written in the journal is in it, not raised.
+
+    Raises:
+        JournalError: the journal cannot be used.
+        StampBusyError: a run of this journal may be working on the stamp, and ``queue`` is not set.
+    """
+    ports = ports or default_ports()
+    settings = settings or Settings()
+    control = control or Control()
+    with Journal(state_dir) as journal:
+        run = _create(journal, request, ports, queue=queue, control=control, on_event=on_event, settings=settings)
+        with drive(run_folder(state_dir, run.id), run.id):
+            return Driver(
+                run,
+                access,
+                journal,
+                settings=settings,
+                ports=ports,
+                control=control,
+                on_event=on_event,
+                wishes=Wishes(queue=queue, detach=detach, break_lock=break_lock),
+            ).drive()
+
+
+def attach(
+    run_id: str,
+    access: Access,
+    *,
+    state_dir: Path,
+    on_event: Callable[[Event], None] | None = None,
+    control: Control | None = None,
+    settings: Settings | None = None,
+    ports: Ports | None = None,
+) -> Outcome:
+    """Takes a run over, from whatever state the journal holds, and finishes it.
+
+    A run that has ended is only reported; one that failed while it was sealed or delivered is tried again.
+
+    Raises:
+        NoSuchRunError: there is none of that id.
+        RunDrivenError: another process of this machine drives it.
+        JournalError: the journal cannot be used.
+    """
+    with Journal(state_dir) as journal:
+        run = journal.run(run_id)
+        with drive(run_folder(state_dir, run.id), run.id):
+            return Driver(
+                journal.run(run.id),
+                access,
+                journal,
+                settings=settings or Settings(),
+                ports=ports or default_ports(),
+                control=control or Control(),
+                on_event=on_event,
+                wishes=Wishes(),
+            ).drive()
+
+
+def stop(
+    run_id: str,
+    access: Access,
+    *,
+    state_dir: Path,
+    on_event: Callable[[Event], None] | None = None,
+    settings: Settings | None = None,
+    ports: Ports | None = None,
+    patience_s: float = 600.0,
+) -> Outcome:
+    """Stops a run's collection on the endpoint; what arrived is kept, sealed, and the stamp cools down.
+
+    Where another process drives the run, that process is asked and waited for.
+
+    Raises:
+        NoSuchRunError: there is none of that id.
+        RunDrivenError: the process that drives it has not answered within ``patience_s`` seconds.
+        JournalError: the journal cannot be used.
+    """
+    with Journal(state_dir) as journal:
+        run = journal.run(run_id)
+        if not run.state.is_final:
+            journal.request_stop(run.id)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            outcome = attach(run.id, access, state_dir=state_dir, on_event=on_event, settings=settings, ports=ports)
+        except RunDrivenError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOOK_S)
+        else:
+            return replace(outcome, exit_code=ExitCode.OK) if outcome.state is RunState.STOPPED else outcome
+
+
+def show(run_id: str, *, state_dir: Path) -> Outcome:
+    """A run's outcome as the journal has it; nothing is done.
+
+    Raises:
+        NoSuchRunError: there is none of that id.
+        JournalError: the journal cannot be used.
+    """
+    with Journal(state_dir) as journal:
+        run = journal.run(run_id)
+        return outcome_of(run, exit_code_of(run))
+
+
+def is_live(run: RunRecord, *, state_dir: Path) -> bool:
+    """Whether a process of this machine drives the run now."""
+    return not run.state.is_final and is_driven(run_folder(state_dir, run.id))
+
+
+def _create(
+    journal: Journal,
+    request: Request,
+    ports: Ports,
+    *,
+    queue: bool,
+    control: Control,
+    on_event: Callable[[Event], None] | None,
+    settings: Settings,
+) -> RunRecord:
+    while True:
+        started = ports.now().replace(microsecond=0)
+        token = secrets.token_hex(4)
+        run_id = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token}"
+        try:
+            return journal.create(run_id, request, bundle_name(request.stamp.name, started, token), at=started)
+        except StampBusyError as error:
+            if not queue:
+                raise
+            if on_event is not None:
+                on_event(Waiting(run_id=run_id, reason=str(error)))
+            if control.wait(settings.lock.poll_s):
+                raise

@@ -1,0 +1,98 @@
+"""``session.jsonl``: every record that the endpoint sent, scrubbed, on disk as soon as it arrives."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from io import BufferedRandom
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bridge.endpoint import Record
+from bridge.secrets import Scrubber
+
+_LONGEST_LINE_BYTES = 8 * 1024 * 1024
+_TAIL_BYTES = 64 * 1024
+
+
+class SessionLog:
+    """Appends records, one JSON document a line; each line is with the operating system before the next is read.
+
+    A line that a killed process left half-written is cut off when the file is opened again. A disk that is full
+    loses records, which are counted in ``lost``, and never the collection.
+    """
+
+    def __init__(self, path: Path, scrubber: Scrubber) -> None:
+        self.path = path
+        self.lost = 0
+        self._scrubber = scrubber
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = _open_to_append(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def append(self, record: Record) -> None:
+        """Writes one record; a failure to write is counted, not raised."""
+        line = _line(self._scrubber.value(record.to_json()))
+        end = self._file.tell()
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError:
+            self.lost += 1
+            self._cut_back(end)
+
+    def close(self) -> None:
+        try:
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+
+    def _cut_back(self, end: int) -> None:
+        # What a full disk took of the line goes, or the next record would be glued to it.
+        raw = self._file.detach()
+        os.ftruncate(raw.fileno(), end)
+        self._file = BufferedRandom(raw)
+        self._file.seek(end)
+
+
+def read_session(path: Path) -> Iterator[dict[str, Any]]:
+    """The documents of a session log, front to back; a line that is no JSON object is passed over."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        while line := file.readline(_LONGEST_LINE_BYTES):
+            try:
+                document = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(document, dict):
+                yield document
+
+
+def _open_to_append(path: Path) -> BufferedRandom:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    file = os.fdopen(descriptor, "r+b")
+    end = file.seek(0, os.SEEK_END)
+    start = max(0, end - _TAIL_BYTES)
+    file.seek(start)
+    tail = file.read(end - start)
+    if tail and not tail.endswith(b"\n"):
+        file.truncate(start + tail.rfind(b"\n") + 1 if b"\n" in tail else start)
+    file.seek(0, os.SEEK_END)
+    return file
+
+
+def _line(document: Any) -> bytes:
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate, as a broken file name has: JSON can carry it escaped
+        return json.dumps(document, separators=(",", ":")).encode() + b"\n"

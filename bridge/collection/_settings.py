@@ -1,0 +1,38 @@
+"""How patient a run is: the times and sizes that a caller may change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bridge.collection._lock import LockSettings
+from bridge.store.transfer import TransferSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The defaults suit a stamp; tests and rehearsals shorten them.
+
+    ``watch_s``: how often the output folder is listed. ``settle_s``: how long it must stay as it is, once the command
+    has ended, before it is sealed. ``stall_s``: how long nothing may change there after the endpoint was lost, before
+    the collection counts as stalled. ``line_deadline_s``: how long a lost line is waited for. ``over_time_s``: how long
+    beyond the endpoint's own time-out the bridge waits before it stops the pipeline itself. ``started_s``: how long
+    the endpoint must have worked without failing before ``detach`` lets it go, where no record tells it earlier.
+    ``free_bytes``: the least space that a place must have. ``sas_margin_s``: how much longer than the collection a SAS
+    must be valid. ``late_s``: how long output is waited for where a command that ended well has left none yet.
+    ``reattach_s``: how often a lost session is asked for again.
+    """
+
+    watch_s: float = 2.0
+    settle_s: float = 10.0
+    late_s: float = 300.0
+    reattach_s: float = 60.0
+    stall_s: float = 900.0
+    line_deadline_s: float = 900.0
+    attach_deadline_s: float = 180.0
+    over_time_s: float = 900.0
+    started_s: float = 10.0
+    free_bytes: int = 256 * 1024 * 1024
+    sas_margin_s: float = 1800.0
+    seal_attempts: int = 3
+    lock: LockSettings = field(default_factory=LockSettings)
+    transfer: TransferSettings = field(default_factory=TransferSettings)

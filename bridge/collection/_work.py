@@ -1,0 +1,143 @@
+"""Stays with the command on the endpoint until it has ended, was left, or was lost."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bridge.collection._ports import CommandEnd, RunningCommand
+from bridge.endpoint import Record
+from bridge.errors import SessionLostError
+
+_TICK_S = 0.25
+_QUEUED_RECORDS = 1000
+
+
+class Control:
+    """How a caller asks a run, from any thread or a signal handler, to detach or to stop."""
+
+    def __init__(self) -> None:
+        self._detach = threading.Event()
+        self._stop = threading.Event()
+        self._interrupt = threading.Event()
+
+    def detach(self) -> None:
+        """Leave the endpoint working; the run can be attached to."""
+        self._detach.set()
+        self._interrupt.set()
+
+    def stop(self) -> None:
+        """Stop the collection; what arrived is kept and sealed."""
+        self._stop.set()
+        self._interrupt.set()
+
+    def interrupt_from_now(self) -> threading.Event:
+        """An event that the next request sets: what was asked of the collection does not count for its bundle."""
+        self._interrupt = threading.Event()
+        return self._interrupt
+
+    @property
+    def detach_asked(self) -> bool:
+        return self._detach.is_set()
+
+    @property
+    def stop_asked(self) -> bool:
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Pauses; true as soon as somebody asked for anything."""
+        deadline = time.monotonic() + seconds
+        while not (self._stop.is_set() or self._detach.is_set()):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return False
+            self._stop.wait(min(left_s, _TICK_S))
+        return True
+
+
+class Leave(StrEnum):
+    """Why a run should leave its command."""
+
+    STAY = "stay"
+    STOP = "stop"
+    DETACH = "detach"
+    OVERDUE = "overdue"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The session could not be had back; the collection may go on."""
+
+    error: SessionLostError
+
+
+class _Pump:
+    """Reads records on a thread of its own, so that the run can act while none comes."""
+
+    def __init__(self, command: RunningCommand) -> None:
+        self.items: queue.Queue[Record | Exception | None] = queue.Queue(_QUEUED_RECORDS)
+        self._command = command
+        self._thread = threading.Thread(target=self._run, name="records", daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            for record in self._command.records():
+                self.items.put(record)
+        except Exception as error:  # raised again by the thread that waits
+            self.items.put(error)
+        else:
+            self.items.put(None)
+
+
+def follow(
+    command: RunningCommand, *, on_record: Callable[[Record], None], leave: Callable[[], Leave]
+) -> CommandEnd | Lost:
+    """Hands on every record until the command ends.
+
+    ``leave`` is asked about four times a second. Asked to stop (or overdue), the pipeline is stopped and its last
+    records are waited for; asked to detach, it is left running.
+
+    Raises:
+        BridgeError: the endpoint's session failed in a way that waiting does not mend.
+    """
+    pump = _Pump(command)
+    left = Leave.STAY
+    while True:
+        try:
+            item = pump.items.get(timeout=_TICK_S)
+        except queue.Empty:
+            item = None
+            waiting = True
+        else:
+            waiting = False
+        if isinstance(item, Record):
+            on_record(item)
+        elif not waiting:
+            pump.join()
+            return _end(command, item)
+        wanted = leave()
+        if wanted is not Leave.STAY and left is Leave.STAY:
+            left = wanted
+            if wanted is Leave.DETACH:
+                command.disconnect()
+            else:
+                command.stop()
+
+
+def _end(command: RunningCommand, failure: Record | Exception | None) -> CommandEnd | Lost:
+    if isinstance(failure, SessionLostError):
+        return Lost(failure)
+    if isinstance(failure, Exception):
+        raise failure
+    end = command.end()
+    if end is None:
+        return Lost(SessionLostError(host=command.endpoint, detail="the records ended before the command did"))
+    return end

@@ -1,0 +1,378 @@
+"""A run from request to bundle, its state machine and its journal, with an endpoint that is a thread."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.bundle import Verdict, verify
+from bridge.collection import (
+    Access,
+    Control,
+    Event,
+    Journal,
+    Landed,
+    Outcome,
+    Place,
+    Request,
+    RunState,
+    StateChanged,
+    Warned,
+    attach,
+    collect,
+    stop,
+)
+from bridge.endpoint import ErrorDetail
+from bridge.errors import (
+    AuthenticationFailedError,
+    ExitCode,
+    NoSuchRunError,
+    StampBusyError,
+)
+from bridge.store import FolderStore
+from tests.support.fake_endpoint import FakeEndpoint, fake_ports, wait_until
+from tests.support.runs import PASSWORD, QUICK, make_request
+
+
+@pytest.fixture
+def endpoint() -> Iterator[FakeEndpoint]:
+    fake = FakeEndpoint()
+    yield fake
+    fake.join()
+
+
+def run(request: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, **options: Any) -> Outcome:
+    return collect(request, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint), **options)
+
+
+def take_over(run_id: str, access: Access, state_dir: Path, endpoint: FakeEndpoint, **options: Any) -> Outcome:
+    return attach(run_id, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint), **options)
+
+
+def states(state_dir: Path, run_id: str) -> list[str]:
+    with Journal(state_dir) as journal:
+        return [step.name for step in journal.run(run_id).steps if step.status == "state"]
+
+
+def assert_verified(outcome: Outcome) -> None:
+    assert outcome.bundle is not None
+    report = verify(FolderStore(Path(outcome.bundle)))
+    assert report.verdict is Verdict.VERIFIED, report.findings
+    assert report.bundle_id == outcome.bundle_id
+
+
+def test_a_collection_ends_as_a_verified_bundle(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    events: list[Event] = []
+    outcome = run(request_to, access, state_dir, endpoint, on_event=events.append)
+
+    assert (outcome.state, outcome.exit_code, outcome.errors) == (RunState.DONE, ExitCode.OK, ())
+    assert outcome.file_count == 3
+    assert_verified(outcome)
+    assert states(state_dir, outcome.run_id) == ["planned", "preflighted", "locked", "running", "sealing", "done"]
+    assert [e.state for e in events if isinstance(e, StateChanged)][-1] is RunState.DONE
+    landed = [event for event in events if isinstance(event, Landed)][-1]
+    assert set(landed.roles) == {"Storage", "ACS"}
+    assert landed.files == 3
+
+
+def test_the_documents_of_the_bundle_say_what_was_asked_and_sent(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    outcome = run(request_to, access, state_dir, endpoint)
+    assert outcome.bundle is not None
+    document = json.loads((Path(outcome.bundle) / "collection.json").read_bytes())
+    assert document["schema_version"] == 1
+    assert document["request"]["roles"] == ["Storage", "ACS"]
+    assert document["endpoint"] == "AzS-ERCS01"
+    parameters = dict(document["commands"][0]["parameters"])
+    assert parameters["TimeOutInMinutes"] == 240
+    assert parameters["IncludeDumpFile"] is False
+    assert parameters["PerformVMLogRecovery"] is False
+    assert parameters["FromDate"]["text"].endswith("+00:00")
+    lines = (Path(outcome.bundle) / "session.jsonl").read_text().splitlines()
+    assert [json.loads(line)["progress"]["operation"] for line in lines] == list(endpoint.files)
+
+
+def test_a_role_without_output_makes_the_run_partial(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    outcome = run(make_request(tmp_path / "b", roles=("Storage", "SeedRing")), access, state_dir, endpoint)
+    assert (outcome.state, outcome.exit_code) == (RunState.PARTIAL, ExitCode.PARTIAL)
+    assert outcome.coverage is not None
+    assert outcome.coverage["roles"] == {"Storage": True, "SeedRing": False}
+    assert_verified(outcome)
+
+
+def test_a_failed_command_with_output_is_sealed_as_partial(
+    request_to: Request, access: Access, state_dir: Path
+) -> None:
+    endpoint = FakeEndpoint(
+        error=ErrorDetail("it broke", "Broken,Get-AzureStackLog", "NotSpecified", "System.Exception")
+    )
+    outcome = run(request_to, access, state_dir, endpoint)
+    assert (outcome.state, outcome.exit_code) == (RunState.PARTIAL, ExitCode.PARTIAL)
+    assert [error.name for error in outcome.errors] == ["CommandFailedError"]
+    assert_verified(outcome)
+
+
+def test_a_failed_command_without_output_ends_with_its_own_error(
+    request_to: Request, access: Access, state_dir: Path
+) -> None:
+    error = ErrorDetail("no", "LogCollectionInProgress,Get-AzureStackLog", "ResourceBusy", "System.Exception")
+    outcome = run(request_to, access, state_dir, FakeEndpoint({}, error=error))
+    assert (outcome.state, outcome.exit_code, outcome.bundle) == (RunState.FAILED, ExitCode.BUSY, None)
+
+
+def test_an_endpoint_that_refuses_the_password_fails_the_run_and_frees_the_stamp(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.open_error = AuthenticationFailedError(host="AzS-ERCS01", username="x")
+    outcome = run(request_to, access, state_dir, endpoint)
+    assert (outcome.state, outcome.exit_code) == (RunState.FAILED, ExitCode.AUTHENTICATION)
+    endpoint.open_error = None
+    assert run(request_to, access, state_dir, endpoint).state is RunState.DONE
+
+
+def test_a_folder_that_the_endpoint_cannot_see_is_refused_before_anything_is_sent(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    outcome = run(make_request(tmp_path / "b", shared_disk=False), access, state_dir, endpoint)
+    assert (outcome.state, outcome.exit_code) == (RunState.FAILED, ExitCode.PREFLIGHT)
+    assert endpoint.sent == []
+
+
+def test_an_unknown_role_is_warned_of_and_sent(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    outcome = run(make_request(tmp_path / "b", roles=("Storage", "CLM")), access, state_dir, endpoint)
+    assert any("CLM" in warning for warning in outcome.warnings)
+    assert {p.name: p.value for p in endpoint.sent[0][0].parameters}["FilterByRole"] == ("Storage", "CLM")
+
+
+def test_a_detached_run_goes_on_and_is_finished_by_attach(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.may_write.clear()
+    endpoint.pause_s = 0.01
+    detached = run(request_to, access, state_dir, endpoint, detach=True)
+    assert (detached.state, detached.exit_code, detached.bundle) == (RunState.DETACHED, ExitCode.OK, None)
+    endpoint.may_write.set()
+
+    outcome = take_over(detached.run_id, access, state_dir, endpoint)
+    assert outcome.state is RunState.DONE
+    assert len(endpoint.sent) == 1
+    assert_verified(outcome)
+    assert outcome.bundle is not None
+    assert len((Path(outcome.bundle) / "session.jsonl").read_text().splitlines()) == len(endpoint.files)
+
+
+def test_a_second_run_is_refused_while_one_is_detached(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.may_write.clear()
+    detached = run(request_to, access, state_dir, endpoint, detach=True)
+    with pytest.raises(StampBusyError, match=detached.run_id):
+        run(request_to, access, state_dir, endpoint)
+
+
+def test_a_run_of_another_state_folder_is_seen_by_the_lock_beside_the_bundles(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    endpoint.may_write.clear()
+    detached = run(request_to, access, state_dir, endpoint, detach=True)
+    other = run(request_to, access, tmp_path / "other", endpoint)
+    assert (other.state, other.exit_code) == (RunState.FAILED, ExitCode.BUSY)
+    assert detached.run_id in str(other.errors[0])
+    assert len(endpoint.sent) == 1
+
+
+def test_a_queued_run_waits_for_the_other_to_end(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    endpoint.may_write.clear()
+    first = run(request_to, access, state_dir, endpoint, detach=True)
+    outcomes: list[Outcome] = []
+    queued = threading.Thread(
+        target=lambda: outcomes.append(run(request_to, access, tmp_path / "other", endpoint, queue=True))
+    )
+    queued.start()
+    endpoint.may_write.set()
+    assert take_over(first.run_id, access, state_dir, endpoint).state is RunState.DONE
+    queued.join()
+    assert [outcome.state for outcome in outcomes] == [RunState.DONE]
+
+
+def test_a_stopped_run_keeps_what_arrived_and_makes_the_stamp_cool_down(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    control = Control()
+
+    def stop_after_the_first(event: Event) -> None:
+        if isinstance(event, Landed) and event.files == 1:
+            control.stop()
+
+    endpoint.pause_s = 0.6
+    outcome = run(request_to, access, state_dir, endpoint, on_event=stop_after_the_first, control=control)
+    assert (outcome.state, outcome.exit_code) == (RunState.STOPPED, ExitCode.INTERRUPTED)
+    assert outcome.file_count == 1
+    assert_verified(outcome)
+    for folder in (state_dir, tmp_path / "other"):
+        again = run(request_to, access, folder, endpoint)
+        assert again.exit_code is ExitCode.BUSY
+        assert "cools down" in str(again.errors[0])
+
+
+def test_stop_asks_the_process_that_drives_the_run(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.may_write.clear()
+    outcomes: list[Outcome] = []
+    driver = threading.Thread(target=lambda: outcomes.append(run(request_to, access, state_dir, endpoint)))
+    driver.start()
+
+    def running() -> str | None:
+        with Journal(state_dir) as journal:
+            found = journal.runs(state=RunState.RUNNING)
+            return found[0].id if found else None
+
+    wait_until(lambda: running() is not None)
+    run_id = running()
+    assert run_id is not None
+    stopped = stop(run_id, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint))
+    driver.join()
+    assert stopped.state is RunState.STOPPED
+    assert stopped.exit_code is ExitCode.OK
+    assert outcomes[0].state is RunState.STOPPED
+
+
+def test_a_first_interrupt_detaches_and_says_how_to_go_on(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    control = Control()
+    endpoint.may_write.clear()
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.state is RunState.RUNNING:
+            control.detach()
+
+    outcome = run(request_to, access, state_dir, endpoint, on_event=interrupt, control=control)
+    assert (outcome.state, outcome.exit_code) == (RunState.DETACHED, ExitCode.INTERRUPTED)
+    assert f"pep-bridge attach {outcome.run_id}" in outcome.errors[0].advice
+
+
+def test_a_lost_session_is_taken_back_while_the_collection_goes_on(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.lose_after_records = 1
+    endpoint.pause_s = 0.5
+    outcome = run(request_to, access, state_dir, endpoint)
+    assert outcome.state is RunState.DONE
+    assert endpoint.attached >= 1
+    assert len(endpoint.sent) == 1
+    assert_verified(outcome)
+
+
+def test_a_session_that_is_gone_is_followed_by_its_output_until_the_log_ends(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.lose_after_records = 1
+    endpoint.gone = True
+    endpoint.pause_s = 0.3
+    outcome = run(request_to, access, state_dir, endpoint)
+    assert outcome.state is RunState.DONE
+    assert any("AzS-ERCS02" in warning for warning in outcome.warnings)
+    assert_verified(outcome)
+    assert len(endpoint.sent) == 1
+
+
+def test_output_that_stalls_after_the_endpoint_was_lost_is_sealed_as_partial(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    def cut(event: Event) -> None:
+        if isinstance(event, Landed) and event.files == 1:
+            endpoint.may_write.clear()
+
+    endpoint.lose_after_records = 1
+    endpoint.gone = True
+    endpoint.pause_s = 0.4
+    outcome = run(request_to, access, state_dir, endpoint, on_event=cut)
+    assert (outcome.state, outcome.exit_code) == (RunState.PARTIAL, ExitCode.PARTIAL)
+    assert_verified(outcome)
+
+
+def test_a_staged_bundle_is_the_same_in_both_places(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    request = make_request(tmp_path / "far", staging=Place.parse(str(tmp_path / "near")), shared_disk=True)
+    outcome = run(request, access, state_dir, endpoint)
+    assert outcome.state is RunState.DONE, outcome.errors
+    assert outcome.bundle == str(tmp_path / "far" / outcome.bundle_name)
+    assert_verified(outcome)
+    near, far = (tmp_path / side / outcome.bundle_name for side in ("near", "far"))
+    for name in ("manifest-sha256.txt", "tagmanifest-sha256.txt", "collection.json", "bagit.txt"):
+        assert (near / name).read_bytes() == (far / name).read_bytes()
+
+
+def test_a_staging_copy_is_removed_only_when_asked(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    staging = Place.parse(str(tmp_path / "near"))
+    outcome = run(make_request(tmp_path / "far", staging=staging, remove_staging=True), access, state_dir, endpoint)
+    assert_verified(outcome)
+    assert list(FolderStore(tmp_path / "near").list(outcome.bundle_name)) == []
+
+
+def test_no_secret_is_written_anywhere(request_to: Request, access: Access, state_dir: Path, tmp_path: Path) -> None:
+    endpoint = FakeEndpoint(
+        error=ErrorDetail(f"login with {PASSWORD} failed", "Broken", "NotSpecified", "System.Exception")
+    )
+    events: list[Event] = []
+    outcome = run(request_to, access, state_dir, endpoint, on_event=events.append)
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"login with ***" in written
+    assert PASSWORD.encode() not in written
+    assert PASSWORD not in str(outcome.to_json())
+    assert PASSWORD not in repr(events)
+
+
+def test_attach_to_a_run_that_has_ended_only_reports_it(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    done = run(request_to, access, state_dir, endpoint)
+    again = take_over(done.run_id[:18], access, state_dir, endpoint)
+    assert (again.state, again.bundle, again.bundle_id) == (done.state, done.bundle, done.bundle_id)
+    with pytest.raises(NoSuchRunError):
+        take_over("19990101", access, state_dir, endpoint)
+
+
+def test_output_that_arrives_after_the_command_has_ended_is_waited_for(
+    request_to: Request, access: Access, state_dir: Path
+) -> None:
+    endpoint = FakeEndpoint({}, ends_log=False)
+    events: list[Event] = []
+
+    def write_late() -> None:
+        wait_until(lambda: bool(endpoint.collections))
+        folder = next(iter(endpoint.collections.values())).folder
+        assert folder is not None
+        wait_until(lambda: any(isinstance(event, StateChanged) and event.state is RunState.RUNNING for event in events))
+        time.sleep(0.4)
+        for role in ("Storage", "ACS"):
+            (folder / "AzureStackLogs-1").mkdir(exist_ok=True)
+            (folder / "AzureStackLogs-1" / f"{role}-1.zip").write_bytes(b"late")
+
+    writer = threading.Thread(target=write_late)
+    writer.start()
+    outcome = run(request_to, access, state_dir, endpoint, on_event=events.append)
+    writer.join()
+    assert outcome.state is RunState.DONE, outcome
+    assert_verified(outcome)
+    assert not [event for event in events if isinstance(event, Warned)]

@@ -1,0 +1,234 @@
+"""An endpoint without a network: a collection that goes on on a thread of its own, whoever listens."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bridge.collection import RunRecord
+from bridge.collection._ports import CommandEnd, LineNews, Ports, SessionIdsJson, open_place
+from bridge.endpoint import Command, ErrorDetail, Parameter, Progress, Record, Stream, Value
+from bridge.errors import BridgeError, CommandFailedError, SessionGoneError, SessionLostError
+from bridge.secrets import Credential
+from bridge.stamp import Stamp
+from bridge.store import Store
+
+LOG = "Get-AzureStackLog_Output.log"
+
+
+@dataclass
+class FakeCollection:
+    """One collection on the fake endpoint; its records wait until somebody takes them."""
+
+    id: str
+    folder: Path | None
+    records: list[Record] = field(default_factory=list)
+    taken: int = 0
+    end: CommandEnd | None = None
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    listener: int = 0
+    thread: threading.Thread | None = None
+
+
+class FakeEndpoint:
+    """Writes ``files`` below ``OutputPath``, one after the other, with a record for each."""
+
+    def __init__(
+        self,
+        files: Mapping[str, bytes] | None = None,
+        *,
+        pause_s: float = 0.0,
+        error: ErrorDetail | None = None,
+        open_error: BridgeError | None = None,
+        ends_log: bool = True,
+        stamp_folder: str = "AzureStackLogs-20261123140000",
+    ) -> None:
+        self.files = (
+            {"Storage-AzS-XRP01-1.zip": b"s" * 1000, "ACS-AzS-ACS01-1.zip": b"a" * 500} if files is None else files
+        )
+        self.pause_s = pause_s
+        self.error = error
+        self.open_error = open_error
+        self.ends_log = ends_log
+        self.stamp_folder = stamp_folder
+        self.collections: dict[str, FakeCollection] = {}
+        self.sent: list[tuple[Command, ...]] = []
+        self.attached = 0
+        self.lose_after_records: int | None = None
+        self.gone = False
+        self.unreachable = False
+        self.may_write = threading.Event()
+        self.may_write.set()
+
+    # -- the port
+
+    def start(
+        self,
+        stamp: Stamp,
+        credential: Credential,
+        commands: Sequence[Command],
+        *,
+        line_deadline_s: float,
+        idle_timeout_s: int,
+        before_send: Callable[[SessionIdsJson, str], None],
+        on_line: Callable[[LineNews], None],
+    ) -> FakeRunning:
+        if self.open_error is not None:
+            raise self.open_error
+        name = stamp.endpoints[0].name
+        identity = str(uuid.uuid4())
+        before_send({"pipeline_id": identity, "endpoint": name}, name)
+        self.sent.append(tuple(commands))
+        path = next(
+            (p.value for c in commands for p in c.parameters if (p.name or "").strip("-:") == "OutputPath"), None
+        )
+        collection = FakeCollection(identity, Path(str(path)) if path else None)
+        self.collections[identity] = collection
+        collection.thread = threading.Thread(target=self._work, args=(collection,), daemon=True)
+        collection.thread.start()
+        return FakeRunning(self, collection, name)
+
+    def attach(
+        self,
+        stamp: Stamp,
+        credential: Credential,
+        ids: SessionIdsJson,
+        *,
+        deadline_s: float,
+        line_deadline_s: float,
+        on_line: Callable[[LineNews], None],
+    ) -> FakeRunning:
+        self.attached += 1
+        collection = self.collections.get(str(ids["pipeline_id"]))
+        if self.gone or collection is None:
+            raise SessionGoneError(host=ids["endpoint"], detail="the shell was not found")
+        if self.unreachable:
+            raise SessionLostError(host=ids["endpoint"], detail="nothing answers")
+        self.lose_after_records = None
+        return FakeRunning(self, collection, str(ids["endpoint"]))
+
+    def answering(self, stamp: Stamp) -> tuple[str, ...]:
+        return tuple(address.name for address in stamp.endpoints[1:])
+
+    # -- the collection
+
+    def _work(self, collection: FakeCollection) -> None:
+        folder = collection.folder and collection.folder / self.stamp_folder
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        for number, (name, content) in enumerate(self.files.items()):
+            if collection.stopping.wait(self.pause_s):
+                self._finish(collection, CommandEnd("stopped"))
+                return
+            while not self.may_write.wait(0.02):
+                if collection.stopping.is_set():
+                    self._finish(collection, CommandEnd("stopped"))
+                    return
+            self._say(collection, number, name)
+            if folder:
+                (folder / name).write_bytes(content)
+        if folder and (self.files or self.ends_log) and self.error is None:
+            end = "Windows PowerShell transcript end\r\n" if self.ends_log else ""
+            (folder / LOG).write_text(f"PS>Get-AzureStackLog\r\n{end}", encoding="utf-8")
+        if self.error is not None:
+            failure = CommandFailedError(
+                command="Get-AzureStackLog", error_id=self.error.error_id, detail=self.error.message
+            )
+            self._finish(collection, CommandEnd("failed", self.error, failure))
+        else:
+            self._finish(collection, CommandEnd("completed"))
+
+    def _say(self, collection: FakeCollection, number: int, name: str) -> None:
+        progress = Progress("Get-AzureStackLog", 0, f"Role {number + 1}", number, operation=name)
+        with collection.changed:
+            collection.records.append(
+                Record(Stream.PROGRESS, f"Role {number + 1}", datetime.now(UTC), progress=progress)
+            )
+            collection.changed.notify_all()
+
+    def _finish(self, collection: FakeCollection, end: CommandEnd) -> None:
+        with collection.changed:
+            collection.end = end
+            collection.changed.notify_all()
+
+    def join(self) -> None:
+        for collection in self.collections.values():
+            collection.stopping.set()
+            if collection.thread:
+                collection.thread.join()
+
+
+class FakeRunning:
+    def __init__(self, server: FakeEndpoint, collection: FakeCollection, endpoint: str) -> None:
+        self._server = server
+        self._collection = collection
+        self._left = threading.Event()
+        self._seen = 0
+        self.endpoint = endpoint
+
+    def records(self) -> Iterator[Record]:
+        collection = self._collection
+        while True:
+            with collection.changed:
+                while (
+                    not self._left.is_set() and collection.taken >= len(collection.records) and collection.end is None
+                ):
+                    collection.changed.wait(0.02)
+                if self._left.is_set():
+                    return
+                if collection.taken >= len(collection.records):
+                    return
+                record = collection.records[collection.taken]
+                collection.taken += 1
+            yield record
+            self._seen += 1
+            if self._server.lose_after_records is not None and self._seen >= self._server.lose_after_records:
+                raise SessionLostError(host=self.endpoint, detail="the line was cut")
+
+    def end(self) -> CommandEnd | None:
+        return CommandEnd("disconnected") if self._left.is_set() else self._collection.end
+
+    def stop(self) -> None:
+        self._collection.stopping.set()
+
+    def disconnect(self) -> None:
+        self._left.set()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def fake_bind(arguments: Mapping[str, Value]) -> tuple[Command, ...]:
+    return (Command("Get-AzureStackLog", tuple(Parameter(name, value) for name, value in arguments.items())),)
+
+
+def fake_assess(bundle: Store, run: RunRecord, session_log: Path) -> tuple[bool, dict[str, Any]]:
+    """A role counts as collected when a zip begins with its name."""
+    names = [entry.path.rsplit("/", 1)[-1] for entry in bundle.list("data", on_unsafe=lambda error: None)]
+    roles = {role: any(name.startswith(f"{role}-") for name in names) for role in run.request.roles}
+    return all(roles.values()) and bool(names), {"schema_version": 1, "roles": roles}
+
+
+def fake_ports(endpoint: FakeEndpoint, *, now: Callable[[], datetime] | None = None) -> Ports:
+    return Ports(
+        endpoint=endpoint,
+        open_store=open_place,
+        bind=fake_bind,
+        assess=fake_assess,
+        now=now or (lambda: datetime.now(UTC)),
+    )
+
+
+def wait_until(true: Callable[[], bool], *, seconds: float = 20.0) -> None:
+    """Waits for something that another thread or process will do."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
