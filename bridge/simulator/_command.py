@@ -43,6 +43,10 @@ class CommandSpec:
     command_type: str = "Function"
 
 
+class Int64(int):
+    """A whole number that is written as ``[long]`` whatever its size (a plain ``int`` is ``[int]`` while it fits)."""
+
+
 @dataclass(frozen=True, slots=True)
 class CredentialValue:
     """A PSCredential that arrived through the session key."""
@@ -84,7 +88,12 @@ class CommandContext(Protocol):
 
     def write_warning(self, message: str) -> None: ...
 
-    def write_verbose(self, message: str) -> None: ...
+    def write_verbose(self, message: str) -> None:
+        """Written whether or not ``-Verbose`` was given, as after ``Write-Verbose -Verbose``; not with
+        ``-Verbose:$false``."""
+        ...
+
+    def write_debug(self, message: str) -> None: ...
 
     def write_information(self, message: str, *, tags: tuple[str, ...] = (), from_host: bool = False) -> None:
         """An information record; ``from_host`` is what Write-Host writes (tag ``PSHOST``, and a host call)."""

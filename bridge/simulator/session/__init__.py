@@ -1,0 +1,6 @@
+"""A restricted NoLanguage session without any transport: PSRP bytes in, PSRP bytes out."""
+
+from bridge.simulator.session._outbox import Outbox
+from bridge.simulator.session._session import Session, SessionSettings
+
+__all__ = ["Outbox", "Session", "SessionSettings"]

@@ -1,0 +1,261 @@
+"""The WSMan service of one machine: finds the shell for a request and keeps quotas and time-outs."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from bridge.simulator.session import Session, SessionSettings
+from bridge.simulator.wsman import _soap as soap
+from bridge.simulator.wsman._faults import ProtocolFaults
+from bridge.simulator.wsman._shells import POWERSHELL, Caller, PowerShellShell, Shell, ShellInfo
+from bridge.simulator.wsman._soap import ENUMERATION, NAMES, SHELL, TRANSFER, Reply, Request
+
+CMD_SHELL: Final = f"{SHELL}/cmd"
+_CONFIG: Final = "http://schemas.microsoft.com/wbem/wsman/1/config"
+_REAPING_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What a machine offers and its limits."""
+
+    session: SessionSettings
+    configuration_names: Sequence[str] = ("PrivilegedEndpoint",)
+    cmd_shell: bool = False
+    max_shells_per_user: int = 5
+    idle_timeout_s: float = 7200.0
+    client_lost_after_s: float = 60.0
+    """A shell without any request for so long counts as disconnected (public reports: about 60 s)."""
+
+
+@dataclass(eq=False)
+class Service:
+    """Every method runs on the network loop."""
+
+    settings: ServiceSettings
+    faults: ProtocolFaults = field(default_factory=ProtocolFaults)
+    shells: dict[str, Shell] = field(default_factory=dict)
+    closing: list[Session] = field(default_factory=list)
+    """Sessions whose pipelines were asked to stop; joined when the server ends."""
+
+    async def handle(self, request: Request, caller: Caller) -> Reply:
+        """Answers one request.
+
+        Raises:
+            FaultError: The answer is a fault.
+        """
+        action = request.action
+        if action == f"{TRANSFER}/Create":
+            return await self._create(request, caller)
+        if action == f"{ENUMERATION}/Enumerate":
+            return self._enumerate(request, caller)
+        if action == f"{TRANSFER}/Get" and request.resource_uri == _CONFIG:
+            return self._config(request)
+        shell = self._shell(request, caller)
+        handlers: dict[str, Callable[[], object]] = {
+            f"{TRANSFER}/Delete": lambda: self._delete(shell, request),
+            f"{TRANSFER}/Get": lambda: Reply(soap.answer(request, shell.info.to_xml())),
+            f"{SHELL}/Disconnect": lambda: self._disconnect(shell, request),
+            f"{SHELL}/Reconnect": lambda: self._reconnect(shell, request),
+        }
+        if action in handlers:
+            reply = handlers[action]()
+            assert isinstance(reply, Reply)  # noqa: S101
+            return reply
+        return await self._in_shell(shell, request)
+
+    async def _in_shell(self, shell: Shell, request: Request) -> Reply:
+        info = shell.info
+        connecting = request.action == f"{SHELL}/Connect"
+        handlers = {
+            f"{SHELL}/Command": shell.command,
+            f"{SHELL}/Send": shell.send,
+            f"{SHELL}/Receive": shell.receive,
+            f"{SHELL}/Signal": shell.signal,
+            f"{SHELL}/Connect": shell.connect,
+        }
+        handler = handlers.get(request.action)
+        if handler is None:
+            raise soap.action_not_supported(request.action)
+        whole_shell = request.body.find("rsp:Connect[@CommandId]", NAMES) is None
+        if connecting and whole_shell and self._is_held(info):
+            raise soap.shell_in_use()
+        info.pending += 1
+        info.last_used = time.monotonic()
+        try:
+            reply = await handler(request)
+        finally:
+            info.pending -= 1
+            info.last_used = time.monotonic()
+        if not info.connected:
+            info.connected = True
+            info.session_id = request.session_id
+            self._limit_buffers(shell)
+        return reply
+
+    async def reap(self) -> None:
+        """Runs for ever: notices lost clients and ends shells whose idle time-out has passed."""
+        while True:
+            await asyncio.sleep(_REAPING_S)
+            now = time.monotonic()
+            for shell_id, shell in list(self.shells.items()):
+                info = shell.info
+                if info.pending:
+                    continue
+                if info.connected and now - info.last_used > self.settings.client_lost_after_s:
+                    self._mark_disconnected(shell)
+                if now - info.last_used > info.idle_timeout_s:
+                    self._end(shell_id)
+
+    def end_all(self) -> None:
+        """Ends every shell."""
+        for shell_id in list(self.shells):
+            self._end(shell_id)
+
+    def _is_held(self, info: ShellInfo) -> bool:
+        if not info.connected:
+            return False
+        return bool(info.pending) or time.monotonic() - info.last_used <= self.settings.client_lost_after_s
+
+    async def _create(self, request: Request, caller: Caller) -> Reply:
+        self._check_create(request, caller)
+        body = request.body.find("rsp:Shell", NAMES)
+        if body is None:
+            raise soap.invalid_parameter()
+        shell_id = (body.get("ShellId") or soap.new_id()).upper()
+        idle = soap.parse_duration(body.findtext("rsp:IdleTimeOut", "", NAMES))
+        info = ShellInfo(
+            shell_id=shell_id,
+            resource_uri=request.resource_uri,
+            owner=caller.username,
+            client_ip=caller.address,
+            process_id=self.settings.session.process_id,
+            input_streams=body.findtext("rsp:InputStreams", "stdin pr", NAMES),
+            output_streams=body.findtext("rsp:OutputStreams", "stdout", NAMES),
+            idle_timeout_s=self.settings.idle_timeout_s if idle is None else idle,
+            locale=request.locale,
+            session_id=request.session_id,
+        )
+        self.shells[shell_id] = self._new_shell(info, request)
+        created = (
+            f"<x:ResourceCreated><a:Address>{request.to}</a:Address><a:ReferenceParameters>"
+            f"<w:ResourceURI>{request.resource_uri}</w:ResourceURI><w:SelectorSet>"
+            f'<w:Selector Name="ShellId">{shell_id}</w:Selector></w:SelectorSet></a:ReferenceParameters>'
+            "</x:ResourceCreated>"
+        )
+        return Reply(soap.answer(request, created + info.to_xml()))
+
+    def _check_create(self, request: Request, caller: Caller) -> None:
+        uri = request.resource_uri
+        name = uri.removeprefix(POWERSHELL)
+        known = {configuration.casefold() for configuration in self.settings.configuration_names}
+        offered = (
+            name.casefold() in known if uri.startswith(POWERSHELL) else uri == CMD_SHELL and self.settings.cmd_shell
+        )
+        if self.faults.no_such_configuration or not offered:
+            raise soap.no_such_configuration(name)
+        if self.faults.access_denied:
+            raise soap.access_denied()
+        limit = self.settings.max_shells_per_user
+        own = sum(shell.info.owner == caller.username for shell in self.shells.values())
+        if self.faults.quota_exceeded or own >= limit:
+            raise soap.too_many_shells(limit)
+
+    def _new_shell(self, info: ShellInfo, request: Request) -> Shell:
+        settings = self.settings.session
+        if self.faults.clock_skew_s:
+            settings = dataclasses.replace(settings, clock_offset=timedelta(seconds=self.faults.clock_skew_s))
+        shell = PowerShellShell(info, Session(settings, info.owner), self._release)
+        shell.open(request.body)
+        return shell
+
+    def _release(self, session: Session) -> None:
+        session.stop_all()
+        self.closing.append(session)
+
+    def _shell(self, request: Request, caller: Caller) -> Shell:
+        shell = self.shells.get(request.shell_id)
+        if shell is None:
+            raise soap.shell_not_found(request.shell_id)
+        if shell.info.owner != caller.username:
+            raise soap.access_denied()
+        return shell
+
+    def _delete(self, shell: Shell, request: Request) -> Reply:
+        self._end(shell.info.shell_id)
+        return Reply(soap.answer(request, ""))
+
+    def _end(self, shell_id: str) -> None:
+        shell = self.shells.pop(shell_id)
+        shell.close()
+
+    def _disconnect(self, shell: Shell, request: Request) -> Reply:
+        idle = soap.parse_duration(request.body.findtext("rsp:Disconnect/rsp:IdleTimeOut", "", NAMES))
+        if idle is not None:
+            shell.info.idle_timeout_s = idle
+        shell.abort_receives()
+        self._mark_disconnected(shell)
+        shell.info.last_used = time.monotonic()
+        return Reply(soap.answer(request, ""))
+
+    def _mark_disconnected(self, shell: Shell) -> None:
+        shell.info.connected = False
+        shell.disconnect()
+        self._limit_buffers(shell)
+
+    def _limit_buffers(self, shell: Shell) -> None:
+        limit = self.faults.disconnected_buffer_bytes
+        normal = self.settings.session.output_buffer_bytes
+        shell.limit_output(limit if limit is not None and not shell.info.connected else normal)
+
+    def _reconnect(self, shell: Shell, request: Request) -> Reply:
+        info = shell.info
+        # GUESS: the client that disconnected may come back at any time; another one only to a shell nobody holds.
+        if self._is_held(info) and info.session_id != request.session_id:
+            raise soap.shell_in_use()
+        info.connected = True
+        info.session_id = request.session_id
+        info.last_used = time.monotonic()
+        shell.reconnect()
+        self._limit_buffers(shell)
+        return Reply(soap.answer(request, ""))
+
+    def _enumerate(self, request: Request, caller: Caller) -> Reply:
+        own = [shell for shell in self.shells.values() if shell.info.owner == caller.username]
+        if request.resource_uri == SHELL:
+            items = "".join(shell.info.to_xml() for shell in own)
+        elif request.resource_uri == f"{SHELL}/Command":
+            selectors = request.body.iterfind(".//w:Selector", NAMES)
+            wanted = {(item.text or "").upper() for item in selectors if item.get("Name") == "ShellId"}
+            items = "".join(_commands(shell) for shell in own if not wanted or shell.info.shell_id in wanted)
+        else:
+            raise soap.access_denied()
+        body = (
+            "<n:EnumerateResponse><n:EnumerationContext></n:EnumerationContext>"
+            + (f"<w:Items>{items}</w:Items>" if items else "")
+            + "<w:EndOfSequence/></n:EnumerateResponse>"
+        )
+        return Reply(soap.answer(request, body))
+
+    def _config(self, request: Request) -> Reply:
+        if not self.settings.cmd_shell:
+            raise soap.access_denied()  # a JEA user is no administrator
+        body = (
+            f'<cfg:Config xmlns:cfg="{_CONFIG}"><cfg:MaxEnvelopeSizekb>500</cfg:MaxEnvelopeSizekb>'
+            "<cfg:MaxTimeoutms>60000</cfg:MaxTimeoutms><cfg:MaxBatchItems>32000</cfg:MaxBatchItems></cfg:Config>"
+        )
+        return Reply(soap.answer(request, body))
+
+
+def _commands(shell: Shell) -> str:
+    return "".join(
+        f'<rsp:Command xmlns:rsp="{SHELL}" rsp:ShellId="{shell.info.shell_id}"><rsp:ShellId>{shell.info.shell_id}'
+        f"</rsp:ShellId><rsp:CommandId>{command_id}</rsp:CommandId></rsp:Command>"
+        for command_id in shell.commands()
+    )
