@@ -31,7 +31,7 @@ from bridge.store._settings import StoreSettings
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
-    from azure.storage.blob import BlobClient, ContainerClient
+    from azure.storage.blob import BlobClient, BlobProperties, ContainerClient
 
 T = TypeVar("T")
 
@@ -106,9 +106,8 @@ class ContainerStore:
         return self._listed(f"{start}/" if start else "", on_unsafe)
 
     def _listed(self, starts_with: str, on_unsafe: UnsafeNameHandler | None) -> Iterator[Entry]:
-        pages = self._call("", "l", lambda line: iter(line.container.list_blobs(name_starts_with=starts_with or None)))
         below_root = len(self.root) + 1 if self.root else 0
-        while (blob := self._call("", "l", lambda _: next(pages, None))) is not None:
+        for blob in self._blobs(starts_with):
             path = str(blob.name)[below_root:]
             try:
                 check_path(path, self.location)
@@ -119,6 +118,21 @@ class ContainerStore:
                 continue
             md5 = blob.content_settings.content_md5
             yield Entry(path, int(blob.size or 0), md5=bytes(md5) if md5 else None, etag=_etag(blob.etag))
+
+    def _blobs(self, starts_with: str) -> Iterator[BlobProperties]:
+        def begin(line: _Line) -> tuple[Iterator[Iterator[BlobProperties]], list[BlobProperties] | None]:
+            # With the first page, because an iterator that has failed once has ended.
+            pages = line.container.list_blobs(name_starts_with=starts_with or None).by_page()
+            return pages, following(pages)
+
+        def following(pages: Iterator[Iterator[BlobProperties]]) -> list[BlobProperties] | None:
+            page = next(pages, None)
+            return None if page is None else list(page)
+
+        pages, page = self._call("", "l", begin)
+        while page is not None:
+            yield from page
+            page = self._call("", "l", lambda _: following(pages))
 
     def stat(self, path: str) -> Entry:
         name = self._name(path)
@@ -277,6 +291,10 @@ class ContainerStore:
             return None, self._service_error(error, path, needs, version)
         except AzureError as error:
             return None, StoreUnreachableError(store=self.location, detail=_without_address(error))
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            # The client stumbles over answers that are not as it expects, over an error without a text even.
+            detail = f"its answer cannot be understood ({type(error).__name__})"
+            return None, StoreUnreachableError(store=self.location, detail=detail)
 
     def _service_error(self, error: HttpResponseError, path: str, needs: str, version: str) -> StoreError:
         headers: dict[str, str] = dict(getattr(error.response, "headers", None) or {})
@@ -485,7 +503,8 @@ def _without_address(error: Exception) -> str:
     while cause is not None and len(names) < 6:
         names.append(type(cause).__name__)
         reason = getattr(cause, "reason", None)
-        cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+        inner = reason if isinstance(reason, BaseException) else getattr(cause, "inner_exception", None)
+        cause = inner or cause.__cause__ or cause.__context__
     text = " ".join(names).lower()
     for sign, words in (
         ("nameresolution", "the name of the account cannot be resolved"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,7 @@ from bridge.errors import (
 )
 from bridge.store._sas import SasInfo
 
+_HEADER_NAME = re.compile(r"(?i)headername\W+([\w-]+)")
 _PERMISSIONS = {"r": "Read", "w": "Write", "c": "Create", "l": "List", "d": "Delete"}
 
 # Error codes of the blob service (Blob service error codes, Common REST API error codes, Microsoft Learn).
@@ -88,8 +90,9 @@ def service_error(
 
 
 def _about_version(message: str) -> bool:
-    # A HEAD request is answered without a text; our requests have no other header that could be wrong.
-    return not message or "version" in message.lower()
+    # The service names the header, where it has room for words: a HEAD request is answered without any.
+    named = _HEADER_NAME.search(message)
+    return named is None or named.group(1).lower() == "x-ms-version"
 
 
 def _lacks(sas: SasInfo, needs: str) -> bool:
