@@ -160,7 +160,7 @@ def _seal(
     payload = _Payload(files + len(unsafe), size_bytes, unproven)
     tag_files = _tag_files(ledger, documents, info, payload)
     _refuse_strangers(store, beside, tag_files)
-    bundle_id = _write_all(store, tag_files, sealed=DECLARATION in beside)
+    bundle_id = _write_all(store, tag_files, beside)
     return SealedBundle(
         bundle_id, payload.files, size_bytes, len(unproven), sum(file.size_bytes or 0 for file in unproven)
     )
@@ -312,15 +312,16 @@ def _tag_files(
 # -- the order of writing ---------------------------------------------------------------------------------------------
 
 
-def _write_all(store: Store, tag_files: list[_TagFile], *, sealed: bool) -> str:
+def _write_all(store: Store, tag_files: list[_TagFile], beside: set[str]) -> str:
+    sealed = DECLARATION in beside
     digests = {tag.name: _digest(tag) if sealed else _write(store, tag) for tag in tag_files}
     digests[DECLARATION] = hashlib.sha256(DECLARATION_CONTENT).hexdigest()
     content = b"".join(format_line(digests[name], name) for name in sorted(digests))
     if sealed:
         _refuse_other_content(store, content)
     else:
-        if UNHASHED not in digests:
-            store.remove(UNHASHED)  # an earlier attempt may have left one
+        if UNHASHED in beside and UNHASHED not in digests:
+            store.remove(UNHASHED)  # an earlier attempt left it
         _write(store, _document(TAG_MANIFEST, content))
         _write_declaration(store)
     return hashlib.sha256(content).hexdigest()
