@@ -34,7 +34,8 @@ def read_arguments(
     """The arguments for :meth:`Script.bind`, by parameter name.
 
     Args:
-        pairs: ``Name=Value``; ``Name`` alone for a switch; a list takes commas, or its name again and again.
+        pairs: ``Name=Value``; ``Name`` alone for a switch; a list takes commas, or its name again and again; a
+            credential takes its user name, where ``secrets`` has the rest.
         file: JSON or TOML with a value for each name; a pair replaces it.
         secrets: credentials and secure strings, and text that is secret (a SAS) as ``Secret``.
         tz: the zone of dates without one.
@@ -48,7 +49,7 @@ def read_arguments(
     given: dict[str, Any] = {}
     for name, value in (_read_file(file) if file is not None else {}).items():
         given[script.parameter(name).name] = value
-    given.update(_read_pairs(script, pairs))
+    given.update(_read_pairs(script, pairs, secrets or {}))
     for name, secret in (secrets or {}).items():
         given[script.parameter(name).name] = secret
     return {
@@ -57,11 +58,14 @@ def read_arguments(
     }
 
 
-def _read_pairs(script: Script, pairs: Iterable[str]) -> dict[str, Any]:
+def _read_pairs(script: Script, pairs: Iterable[str], secrets: Mapping[str, Credential | Secret]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for pair in pairs:
         name, has_value, text = pair.partition("=")
         parameter = script.parameter(name.strip())
+        secret = secrets.get(parameter.name)
+        if isinstance(secret, Credential) and text == secret.username:
+            continue  # a user name alone is no secret; its password came another way
         if parameter.type.is_secret or _SAS.search(text):
             how = "a prompt, the keyring, a file of mode 0600 or an environment variable"
             raise SecretOnCommandLineError(what=parameter.name, how=how)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 
 from bridge.endpoint._commands import Command, Hashtable, Int64, NumberLiteral, Value
@@ -38,21 +39,25 @@ class _Answer:
     errors: tuple[str, ...]
 
 
-def compare_with_engine(pwsh: str | Path, text: str) -> tuple[Difference, ...]:
-    """Where the bridge and a real PowerShell differ on a text without parameters; empty where they agree.
+def compare_with_engine(pwsh: str | Path, texts: Sequence[str]) -> tuple[tuple[Difference, ...], ...]:
+    """For each text, where the bridge and a real PowerShell differ on it; empty where they agree.
 
     Args:
         pwsh: the program: PowerShell 7, or Windows PowerShell 5.1.
+        texts: without ``$using:``; asked in one run of the program.
 
     Raises:
         EngineJudgementError: the program cannot be run.
     """
+    return tuple(map(_judge, texts, _ask(pwsh, texts, "convert")))
+
+
+def _judge(text: str, answer: _Answer) -> tuple[Difference, ...]:
     try:
         ours = convert_text(text)
     except ScriptRefusedError as error:
-        answer = _ask(pwsh, text, "convert")
         return () if answer.errors else (Difference(f"refused: {error}", "accepted"),)
-    return _compare(pwsh, text, ours)
+    return _compare(ours, answer)
 
 
 def compare_script_with_engine(pwsh: str | Path, script: Script, commands: Sequence[Command]) -> tuple[Difference, ...]:
@@ -64,50 +69,57 @@ def compare_script_with_engine(pwsh: str | Path, script: Script, commands: Seque
     Raises:
         EngineJudgementError: the program cannot be run.
     """
-    parsed = _ask(pwsh, script.text, "parse")
+    [parsed] = _ask(pwsh, [script.text], "parse")
     if parsed.errors:
         return tuple(Difference("accepted", f"refused: {error}") for error in parsed.errors)
     printed = format_commands(commands)
     if REDACTED in printed:
         return ()  # what holds a credential cannot be shown to the engine
-    return _compare(pwsh, printed, convert_text(printed))
+    [answer] = _ask(pwsh, [printed], "convert")
+    return _compare(convert_text(printed), answer)
 
 
-def _compare(pwsh: str | Path, text: str, ours: Sequence[Command]) -> tuple[Difference, ...]:
-    answer = _ask(pwsh, text, "convert")
+def _compare(ours: Sequence[Command], answer: _Answer) -> tuple[Difference, ...]:
     if answer.errors:
         return tuple(Difference("accepted", f"refused: {error}") for error in answer.errors)
     expected = [line for command in ours for line in _lines_of(command)]
-    found = list(answer.lines)
-    longest = max(len(expected), len(found))
-    expected += [""] * (longest - len(expected))
-    found += [""] * (longest - len(found))
     return tuple(
         Difference(_readable(mine), _readable(theirs))
-        for mine, theirs in zip(expected, found, strict=True)
+        for mine, theirs in zip_longest(expected, answer.lines, fillvalue="")
         if mine != theirs
     )
 
 
-def _ask(pwsh: str | Path, text: str, mode: str) -> _Answer:
+def _ask(pwsh: str | Path, texts: Sequence[str], mode: str) -> list[_Answer]:
     helper = resources.files(__package__ or "").joinpath("judge.ps1")
     with tempfile.TemporaryDirectory(prefix="pep-bridge-judge-") as folder, resources.as_file(helper) as judge:
-        question = Path(folder) / "question.txt"
-        question.write_bytes(text.encode("utf-8"))
-        arguments = [str(pwsh), "-NoProfile", "-File", str(judge), str(question), mode]
+        for number, text in enumerate(texts):
+            (Path(folder) / f"{number:06d}.txt").write_bytes(text.encode("utf-8", "replace"))
+        arguments = [str(pwsh), "-NoProfile", "-File", str(judge), folder, mode]
         try:
             done = subprocess.run(
                 arguments, capture_output=True, timeout=_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EngineJudgementError(engine=pwsh, detail=str(error)) from error
-    output = done.stdout.decode("ascii", "replace").split("\n")
-    lines = [line.strip() for line in output if line.strip()]
-    if not lines or lines[-1] != "end":
+    answers = _answers(done.stdout.decode("ascii", "replace").splitlines())
+    if len(answers) != len(texts):
         detail = done.stderr.decode("utf-8", "replace").strip()[:500] or f"exit code {done.returncode}"
         raise EngineJudgementError(engine=pwsh, detail=detail)
-    errors = tuple(_error_text(line) for line in lines if line.startswith("error "))
-    return _Answer(tuple(line for line in lines[:-1] if not line.startswith("error ")), errors)
+    return answers
+
+
+def _answers(lines: Sequence[str]) -> list[_Answer]:
+    answers: list[_Answer] = []
+    found: list[str] = []
+    for line in map(str.strip, lines):
+        if line == "end":
+            errors = tuple(_error_text(each) for each in found if each.startswith("error "))
+            answers.append(_Answer(tuple(each for each in found if not each.startswith("error ")), errors))
+            found = []
+        elif line:
+            found.append(line)
+    return answers
 
 
 def _error_text(line: str) -> str:

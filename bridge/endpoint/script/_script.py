@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -263,26 +264,27 @@ def load_script(path_or_name: str | Path) -> Script:
         UsageError: there is no such script, or its file cannot be read.
         ScriptRefusedError: no endpoint would take it.
     """
-    shipped = _shipped().get(str(path_or_name).lower().removesuffix(".ps1"))
     path = Path(path_or_name)
-    if shipped is not None and (isinstance(path_or_name, str) and not path.is_file()):
-        return shipped
+    if isinstance(path_or_name, str) and not path.is_file():
+        wanted = path_or_name.lower().removesuffix(".ps1")
+        for name, entry in _shipped_files().items():
+            if name.lower() == wanted:
+                return _read_shipped(name, entry)
     return read_script(_read(path), name=path.stem, file=str(path))
 
 
 def list_scripts() -> tuple[Script, ...]:
     """The scripts that are shipped with the bridge, by name."""
-    return tuple(script for _, script in sorted(_shipped().items()))
+    return tuple(_read_shipped(name, entry) for name, entry in sorted(_shipped_files().items()))
 
 
-def _shipped() -> dict[str, Script]:
-    found: dict[str, Script] = {}
-    for entry in resources.files(_PACKAGE).iterdir():
-        if entry.name.endswith(".ps1"):
-            name = entry.name.removesuffix(".ps1")
-            text = entry.read_text(encoding="utf-8-sig")
-            found[name.lower()] = read_script(text, name=name, file=f"{_PACKAGE}/{entry.name}")
-    return found
+def _shipped_files() -> dict[str, Traversable]:
+    entries = resources.files(_PACKAGE).iterdir()
+    return {entry.name.removesuffix(".ps1"): entry for entry in entries if entry.name.endswith(".ps1")}
+
+
+def _read_shipped(name: str, entry: Traversable) -> Script:
+    return read_script(entry.read_text(encoding="utf-8"), name=name, file=f"{_PACKAGE}/{entry.name}")
 
 
 def _read(path: Path) -> str:

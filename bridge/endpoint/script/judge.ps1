@@ -1,13 +1,17 @@
 <#
 .SYNOPSIS
-Says what PowerShell's own converter makes of a text.
+Says what PowerShell's own converter makes of texts.
+
 .DESCRIPTION
-Reads UTF-8 text from a file and writes one line for each command, parameter and error, in ASCII. It uses .NET only,
-so that it runs in Windows PowerShell 5.1, in PowerShell 7, and in a session without the Management commands.
+Reads each file of a folder (UTF-8, in order of their names) and writes one line for each command, parameter and
+error, in ASCII, and 'end' after each file. It uses .NET only, so that it runs in Windows PowerShell 5.1, in
+PowerShell 7, and in a session without the Management commands.
+
 .PARAMETER Path
-The file with the text.
+The folder.
+
 .PARAMETER Mode
-convert (the default), or parse: only parse the text.
+convert (the default), or parse: only parse the texts.
 #>
 param(
     [Parameter(Mandatory)]
@@ -39,16 +43,16 @@ function ConvertTo-Term($Value) {
     return 'o:' + (ConvertTo-Encoded $plain.GetType().FullName) + ':' + (ConvertTo-Encoded ([string]::Format($invariant, '{0}', $plain)))
 }
 
-$text = [IO.File]::ReadAllText($Path, [Text.Encoding]::UTF8)
-$tokens = $null
-$errors = $null
-$null = [System.Management.Automation.Language.Parser]::ParseInput($text, [ref]$tokens, [ref]$errors)
-foreach ($problem in $errors) {
-    'error ' + (ConvertTo-Encoded $problem.ErrorId) + ' ' + (ConvertTo-Encoded $problem.Message)
-}
-if ($Mode -ne 'parse' -and $errors.Count -eq 0) {
+function Write-Verdict([string]$Text, [string]$Mode) {
+    $tokens = $null
+    $errors = $null
+    $null = [System.Management.Automation.Language.Parser]::ParseInput($Text, [ref]$tokens, [ref]$errors)
+    foreach ($problem in $errors) {
+        'error ' + (ConvertTo-Encoded $problem.ErrorId) + ' ' + (ConvertTo-Encoded $problem.Message)
+    }
+    if ($Mode -eq 'parse' -or $errors.Count -gt 0) { return }
     try {
-        $block = [ScriptBlock]::Create($text)
+        $block = [ScriptBlock]::Create($Text)
         $shell = $block.GetPowerShell($true)
         foreach ($command in $shell.Commands.Commands) {
             'command ' + (ConvertTo-Encoded $command.CommandText) + ' ' + [int]$command.IsEndOfStatement
@@ -66,4 +70,10 @@ if ($Mode -ne 'parse' -and $errors.Count -eq 0) {
         'error ' + (ConvertTo-Encoded $id) + ' ' + (ConvertTo-Encoded $cause.Message)
     }
 }
-'end'
+
+$files = [IO.Directory]::GetFiles($Path)
+[Array]::Sort($files, [StringComparer]::Ordinal)
+foreach ($file in $files) {
+    Write-Verdict ([IO.File]::ReadAllText($file, [Text.Encoding]::UTF8)) $Mode
+    'end'
+}
