@@ -21,6 +21,7 @@ class FakeContext:
     errors: list[SimulatedError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     verbose: list[str] = field(default_factory=list)
+    debug: list[str] = field(default_factory=list)
     host_lines: list[str] = field(default_factory=list)
     progress: list[tuple[str, str, int]] = field(default_factory=list)
     stop_at_percent: int | None = None
@@ -36,6 +37,9 @@ class FakeContext:
 
     def write_verbose(self, message: str) -> None:
         self.verbose.append(message)
+
+    def write_debug(self, message: str) -> None:
+        self.debug.append(message)
 
     def write_information(self, message: str, *, tags: tuple[str, ...] = (), from_host: bool = False) -> None:
         self.host_lines.append(message)
@@ -59,5 +63,5 @@ class FakeContext:
     @property
     def all_text(self) -> str:
         """Everything that was said."""
-        said = [*self.output, *self.warnings, *self.verbose, *self.host_lines, *self.progress]
+        said = [*self.output, *self.warnings, *self.verbose, *self.debug, *self.host_lines, *self.progress]
         return "\n".join([*map(str, said), *(f"{error.message} {error.target}" for error in self.errors)])

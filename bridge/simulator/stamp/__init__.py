@@ -2,15 +2,16 @@
 
 from bridge.simulator.stamp._alerts import Alert, AlertBoard
 from bridge.simulator.stamp._commands import stamp_commands
-from bridge.simulator.stamp._faults import STAMP_FAULTS, FaultKind
+from bridge.simulator.stamp._faults import FAULTS, FaultKind
 from bridge.simulator.stamp._inventory import RESOURCE_PROVIDERS, ROLES, Inventory
 from bridge.simulator.stamp._options import AlertEvent, StampOptions, parse_duration, parse_size
+from bridge.simulator.stamp._stamp import SimulatedStamp, write_private
 from bridge.simulator.stamp._state import CollectionRecord, CommandCall, StampState
 
 __all__ = [
+    "FAULTS",
     "RESOURCE_PROVIDERS",
     "ROLES",
-    "STAMP_FAULTS",
     "Alert",
     "AlertBoard",
     "AlertEvent",
@@ -18,9 +19,11 @@ __all__ = [
     "CommandCall",
     "FaultKind",
     "Inventory",
+    "SimulatedStamp",
     "StampOptions",
     "StampState",
     "parse_duration",
     "parse_size",
     "stamp_commands",
+    "write_private",
 ]

@@ -457,5 +457,6 @@ class _Silent:
     write_error: Callable[..., None] = _drop
     write_warning: Callable[..., None] = _drop
     write_verbose: Callable[..., None] = _drop
+    write_debug: Callable[..., None] = _drop
     write_information: Callable[..., None] = _drop
     write_progress: Callable[..., None] = _drop

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.errors import UsageError
 from bridge.simulator.stamp._inventory import canonical_role
-from bridge.simulator.stamp._options import parse_duration
+from bridge.simulator.stamp._options import parse_duration, parse_size
 
 ANY = "any"
 """As a role or machine: one that the seed chooses."""
@@ -55,6 +55,21 @@ class FaultKind:
         return f"{self.name}[:{self.argument}]" if self.default is not None else f"{self.name}:{self.argument}"
 
 
+@dataclass(frozen=True, slots=True)
+class MachineOutage:
+    """An ERCS machine that dies ``from_s`` after the stamp's start and comes back ``until_s`` after it, or never."""
+
+    machine: str
+    from_s: float
+    until_s: float | None = None
+
+
+def _outage(text: str) -> MachineOutage:
+    machine, _, times = text.partition("@")
+    start, _, end = times.partition("-")
+    return MachineOutage(machine, parse_duration(start) if start else 0.0, parse_duration(end) if end else None)
+
+
 _KINDS = (
     FaultKind("role-fails", "the role's collection ends with an error record and leaves no zip", "ROLE", _role),
     FaultKind("role-empty", "the role has nothing: no zip and no error", "ROLE", _role),
@@ -80,8 +95,19 @@ _KINDS = (
     FaultKind("test-fails", "Test-AzureStack reports FAIL for this category", "CATEGORY"),
     FaultKind("portal-down", "portal and administrator ARM endpoint do not answer"),
 )
-STAMP_FAULTS: dict[str, FaultKind] = {kind.name: kind for kind in _KINDS}
-"""What this room can do; the session's faults are in the session's own registry."""
+_SESSION_KINDS = (
+    FaultKind("ercs-dies", "the ERCS machine dies, and may come back", "MACHINE[@FROM[-UNTIL]]", _outage),
+    FaultKind("ercs-refuses", "the ERCS machine resets every new connection", "MACHINE"),
+    FaultKind("connection-cut", "so many requests in a hundred end in a reset connection", "PERCENT", _percent),
+    FaultKind("connection-stalls", "so many answers in a hundred wait three seconds", "PERCENT", _percent),
+    FaultKind("idle-close", "connections that were silent so long are closed", "DURATION", _seconds, "120s"),
+    FaultKind("disconnected-buffer", "a command stalls after so much output with nobody connected", "SIZE", parse_size),
+    FaultKind("quota-exceeded", "no further session is allowed"),
+    FaultKind("access-denied", "the account may not open a session"),
+    FaultKind("no-such-configuration", "the machines are no ERCS machines"),
+)
+FAULTS: dict[str, FaultKind] = {kind.name: kind for kind in (*_KINDS, *_SESSION_KINDS)}
+"""Every fault by name: of the stamp, then of its sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +135,10 @@ class Faults:
         """The arguments of all faults of that name, in lower case."""
         return frozenset(str(fault.value).casefold() for fault in self.chosen if fault.kind.name == name)
 
+    def outages(self) -> tuple[MachineOutage, ...]:
+        """When which ERCS machine is dead."""
+        return tuple(fault.value for fault in self.chosen if isinstance(fault.value, MachineOutage))
+
 
 def parse_faults(texts: Iterable[str]) -> Faults:
     """Reads ``NAME`` and ``NAME:ARG``.
@@ -121,9 +151,9 @@ def parse_faults(texts: Iterable[str]) -> Faults:
 
 def _parse_fault(text: str) -> Fault:
     name, colon, argument = text.partition(":")
-    kind = STAMP_FAULTS.get(name)
+    kind = FAULTS.get(name)
     if kind is None:
-        raise UsageError(detail=f"there is no fault {name!r}", fix=f"Known: {', '.join(sorted(STAMP_FAULTS))}.")
+        raise UsageError(detail=f"there is no fault {name!r}", fix=f"Known: {', '.join(sorted(FAULTS))}.")
     if kind.argument is None:
         if colon:
             raise UsageError(detail=f"the fault {name} takes no argument, but got {argument!r}")

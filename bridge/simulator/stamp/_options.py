@@ -60,7 +60,7 @@ class StampOptions:
     ``size_bytes`` is the total of one collection, whatever the roles asked; ``duration_s`` how long one takes at
     least. Content follows from ``seed``, window and roles alone. ``output_root`` is the only folder below which
     ``-OutputPath`` may write (``None``: nowhere). ``smb_port`` and ``blob_api_version`` are what the stamp's own
-    clients use (a UNC path has no port). ``faults`` are ``NAME[:ARG]`` (see ``STAMP_FAULTS``). ``minute_s`` is the
+    clients use (a UNC path has no port). ``faults`` are ``NAME[:ARG]`` (see ``FAULTS``). ``minute_s`` is the
     length of a minute of ``-TimeOutInMinutes``. ``starts_at`` fixes the clock's first instant (it then runs on);
     ``None`` is now.
     """

@@ -276,7 +276,7 @@ def test_secrets_are_in_no_record_no_call_and_not_in_the_output_log(tmp_path: Pa
     state, ctx = stamp(tmp_path), FakeContext()
     secret = CredentialValue("CORP\\writer", "pass-word-of-the-share")
     sas = "http://127.0.0.1:1/acct/c?sv=1&sig=SECRETSIGNATURE"
-    folder = collect(state, tmp_path, ctx, FilterByRole=["ADFS"], OutputShareCredential=secret, InputSasUri=sas)
+    folder = collect(state, tmp_path, ctx, FilterByRole=["ADFS"], LocalAdminCredential=secret, InputSasUri=sas)
     everything = f"{ctx.all_text} {output_log(folder)} {state.calls!r} {state.transcripts_of('AzS-ERCS01')!r}"
     assert "SECRETSIGNATURE" not in everything
     assert "pass-word-of-the-share" not in everything

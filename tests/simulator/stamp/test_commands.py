@@ -12,8 +12,8 @@ import pytest
 from bridge.errors import UsageError
 from bridge.simulator._command import CommandSpec, CredentialValue, SimulatedError
 from bridge.simulator.stamp import (
+    FAULTS,
     ROLES,
-    STAMP_FAULTS,
     AlertBoard,
     AlertEvent,
     StampOptions,
@@ -92,14 +92,24 @@ def test_reading_commands_are_not_noted_as_dangerous() -> None:
     assert len(state.calls) == 4
 
 
-def test_a_resource_provider_needs_a_place_to_write_to_and_two_places_share_no_set() -> None:
-    sets = {each.name: set(each.parameter_sets) for each in commands(stamp())["Get-AzureStackLog"].parameters}
-    default = commands(stamp())["Get-AzureStackLog"].default_parameter_set
-    assert default in sets["FilterByRole"]
-    assert default not in sets["FilterByResourceProvider"]
-    assert len(sets["FilterByResourceProvider"]) > 1
-    assert not sets["OutputPath"] & sets["OutputSharePath"]
-    assert not sets["OutputPath"] & sets["OutputSasUri"]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"FilterByResourceProvider": ["ACR"], "FilterByRole": ["FabricRingServices"]},
+        {"OutputPath": "/a", "OutputSharePath": "\\\\b\\c"},
+        {"OutputPath": "/a", "OutputSasUri": "https://b/c?sig=d"},
+        {"OutputPath": "/a", "OutputShareCredential": CredentialValue("a", "b")},
+    ],
+)
+def test_parameters_of_no_one_set_are_ambiguous(arguments: dict[str, Any]) -> None:
+    with pytest.raises(SimulatedError, match="Parameter set cannot be resolved") as caught:
+        run(stamp(), "Get-AzureStackLog", **arguments)
+    assert caught.value.error_id == "AmbiguousParameterSet,Get-AzureStackLog"
+
+
+def test_a_resource_provider_with_a_place_to_write_to_is_collected(tmp_path: Path) -> None:
+    run(stamp(output_root=tmp_path), "Get-AzureStackLog", FilterByResourceProvider=["ACR"], OutputPath=str(tmp_path))
+    assert {path.name.split("-")[0] for path in tmp_path.rglob("*.zip")} == {"ACR"}
 
 
 # -- stamp information
@@ -241,7 +251,7 @@ def test_a_fault_that_is_unknown_or_badly_written_is_refused(fault: str) -> None
 
 
 def test_every_fault_says_what_it_means() -> None:
-    assert all(kind.meaning and kind.usage.startswith(name) for name, kind in STAMP_FAULTS.items())
+    assert all(kind.meaning and kind.usage.startswith(name) for name, kind in FAULTS.items())
 
 
 def test_an_unknown_time_zone_and_an_impossible_stamp_are_refused() -> None:

@@ -1,0 +1,164 @@
+"""``simulate``: a stamp on loopback to rehearse with, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bridge.errors import UsageError
+from cli._console import Console, JsonOption, Report, run_verb
+
+if TYPE_CHECKING:
+    from bridge.simulator.stamp import AlertEvent, SimulatedStamp, StampOptions
+
+_FAULT_HELP = "Give it a fault, NAME or NAME:ARG; may be repeated. --list-faults shows all."
+
+
+def simulate(
+    ctx: typer.Context,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(help="Write addresses and throw-away credentials here (JSON) once it accepts connections."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="The stamp's name.")] = "azs-sim",
+    nodes: Annotated[int, typer.Option(help="How many physical nodes it has.")] = 4,
+    duration: Annotated[str, typer.Option(help="How long a collection takes: 0.5s, 20s, 10m.")] = "20s",
+    size: Annotated[
+        str, typer.Option(help="How much one collection writes in all, whatever the roles: 50MB, 2GiB.")
+    ] = "50MB",
+    seed: Annotated[int, typer.Option(help="The same seed and window give the same logs.")] = 0,
+    fault: Annotated[list[str] | None, typer.Option(help=_FAULT_HELP)] = None,
+    list_faults: Annotated[bool, typer.Option("--list-faults", help="Show the faults and leave.")] = False,
+    output_root: Annotated[
+        Path | None,
+        typer.Option(help="The only folder below which the stamp may write with -OutputPath.", show_default="none"),
+    ] = None,
+    smb_port: Annotated[int, typer.Option(help="The port of SMB shares: a UNC path has none.")] = 445,
+    blob_api_version: Annotated[
+        str, typer.Option(help="The API version that the stamp itself speaks to blob storage.")
+    ] = "2019-02-02",
+    timezone: Annotated[str, typer.Option(help="The stamp's time zone, a Windows id.")] = "W. Europe Standard Time",
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(help="An alert: FAULT_TYPE_ID[@FROM[-UNTIL]] (@10s-5m after the start); may be repeated."),
+    ] = None,
+    port: Annotated[int, typer.Option(help="The first of three HTTP ports; 0 is any free ones.")] = 0,
+    https: Annotated[bool, typer.Option("--https", help="Listen on HTTPS as well.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a whole stamp on loopback: three endpoints, their commands, a portal. Nothing real can be harmed.
+
+    [bold]Examples[/bold]
+
+    pep-bridge simulate --output-root ./logs --duration 30s --size 200MB
+
+    pep-bridge simulate --fault role-fails:Storage --fault staging-disk-full:60 --seed 7
+    """
+
+    def work(console: Console) -> Report:
+        from bridge.simulator.stamp import StampOptions, parse_duration, parse_size
+
+        if list_faults:
+            return _show_faults(console)
+        if output_root is not None:
+            output_root.mkdir(parents=True, exist_ok=True)
+        options = StampOptions(
+            name=name,
+            node_count=nodes,
+            size_bytes=parse_size(size),
+            duration_s=parse_duration(duration),
+            seed=seed,
+            faults=tuple(fault or ()),
+            output_root=None if output_root is None else output_root.resolve(),
+            smb_port=smb_port,
+            blob_api_version=blob_api_version,
+            timezone=timezone,
+            alerts=tuple(map(_alert, alert or ())),
+        )
+        return _serve(console, options, ready_file, port, https=https)
+
+    run_verb(ctx, "simulate", as_json, work)
+
+
+def _serve(console: Console, options: StampOptions, ready_file: Path | None, port: int, *, https: bool) -> Report:
+    from bridge.simulator.stamp import SimulatedStamp, write_private
+
+    with _until_told_to_stop() as stop, SimulatedStamp(options, first_port=port, https=https) as stamp:
+        if ready_file is not None:
+            write_private(ready_file, json.dumps(stamp.ready_document(), indent=2) + "\n")
+        try:
+            _introduce(console, stamp, ready_file)
+            while not stop.wait(0.5):  # Windows delivers Ctrl-C only between waits
+                pass
+        finally:
+            if ready_file is not None:
+                ready_file.unlink(missing_ok=True)
+        calls = [{"name": call.name, "machine": call.machine, "at": call.at.isoformat()} for call in stamp.state.calls]
+    console.say("the simulated stamp is gone")
+    return Report({"stamp": options.name, "calls": calls})
+
+
+@contextmanager
+def _until_told_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM and (on Windows) Ctrl-Break set."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    numbers = [getattr(signal, each) for each in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, each)]
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _introduce(console: Console, stamp: SimulatedStamp, ready_file: Path | None) -> None:
+    options = stamp.options
+    console.say(f"simulated stamp {stamp.name}, {options.node_count} nodes, region {options.region}; its endpoints:")
+    for each in stamp.endpoints:
+        https = f", HTTPS {each.https_port}" if each.https_port else ""
+        console.say(f"  {each.name}  {each.host}:{each.port}{https}")
+    console.say(f"portal and ARM: {stamp.portal.url}")
+    console.say(f"user: {stamp.username} (the password is throw-away; it is in the configuration's folder)")
+    if options.faults:
+        console.say(f"faults: {', '.join(options.faults)}")
+    console.say("from another terminal:")
+    before = f"  pep-bridge --config {stamp.config_file}"
+    to = "local" if options.output_root is not None else "SHARE"
+    console.say(f"{before} collect {stamp.name} --since 4h --role Storage --to {to}")
+    if options.output_root is None:
+        console.say("  (with --output-root FOLDER it may also write to a plain folder: collect ... --to local)")
+    if ready_file is not None:
+        console.say(f"addresses and credentials: {ready_file}")
+    console.say("Ctrl-C ends it.")
+
+
+def _show_faults(console: Console) -> Report:
+    from bridge.simulator.stamp import FAULTS
+
+    width = max(len(kind.usage) for kind in FAULTS.values())
+    for kind in FAULTS.values():
+        console.show(f"{kind.usage:<{width}}  {kind.meaning}")
+    faults: list[dict[str, Any]] = [{"fault": kind.usage, "meaning": kind.meaning} for kind in FAULTS.values()]
+    return Report({"faults": faults})
+
+
+def _alert(text: str) -> AlertEvent:
+    from bridge.simulator.stamp import AlertEvent, parse_duration
+
+    fault_type_id, _, times = text.partition("@")
+    start, _, end = times.partition("-")
+    if not fault_type_id:
+        raise UsageError(detail=f"{text!r} names no fault type", fix="Write it like Urp.UpdateFailure@10s-5m.")
+    return AlertEvent(fault_type_id, parse_duration(start) if start else 0.0, parse_duration(end) if end else None)
