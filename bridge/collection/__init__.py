@@ -1,5 +1,6 @@
 """A collection, from what is asked to a sealed and delivered bundle; every run survives the process that drives it."""
 
+from bridge.collection._deliver import Delivered, deliver
 from bridge.collection._events import (
     DeliveryProgress,
     Event,
@@ -31,6 +32,7 @@ __all__ = [
     "LEGAL",
     "Access",
     "Control",
+    "Delivered",
     "Delivery",
     "DeliveryProgress",
     "Event",
@@ -59,6 +61,7 @@ __all__ = [
     "choose_way",
     "collect",
     "default_ports",
+    "deliver",
     "is_live",
     "parse_window",
     "plain_line",

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bridge.bundle import BagInfo, FileDigest, SealedBundle, Unhashed, read_bundle, seal
+from bridge.collection._deliver import show_transfer
 from bridge.collection._documents import SOFTWARE, collection_document, encode
-from bridge.collection._events import DeliveryProgress, HashProgress, Warned
+from bridge.collection._events import HashProgress, Warned
 from bridge.collection._journal import RunRecord
 from bridge.collection._plan import PAYLOAD
 from bridge.collection._ports import Assess
@@ -24,6 +25,7 @@ from bridge.errors import (
     InterruptedRunError,
     NotABundleError,
     SealingError,
+    SourceMismatchError,
     StoreAccessError,
     StoreError,
     StoreNotFoundError,
@@ -35,8 +37,6 @@ from bridge.store.transfer import (
     FileFinished,
     FileHash,
     FileResult,
-    Progress,
-    Retrying,
     TransferEvent,
     TransferItem,
     TransferJournal,
@@ -104,13 +104,27 @@ class Finisher:
         Raises:
             DeliveryFailedError: it can be called again and goes on where it was.
         """
+        attempt = 1
+        while True:
+            try:
+                digests = self._transfer(staging, target, state_dir)
+                self.seal_known(staging, digests)
+                return self._finished(self.seal_known(target, digests), ())
+            except (SealingError, SourceMismatchError) as error:
+                if attempt >= self.settings.seal_attempts:
+                    raise
+                attempt += 1
+                self.emit(Warned(run_id=self.run.id, text=f"the delivery looks again at what landed: {error}"))
+
+    def _transfer(self, staging: Store, target: Store, state_dir: Path) -> list[FileResult]:
         items = [_item(entry) for entry in staging.list(PAYLOAD, on_unsafe=self._warn_unsafe)]
         digests: list[FileResult] = []
 
         def note(event: TransferEvent) -> None:
             if isinstance(event, FileFinished):
                 digests.append(event.result)
-            self._show(event)
+            elif (shown := show_transfer(self.run.id, event)) is not None:
+                self.emit(shown)
 
         folder = state_dir / "deliveries"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -128,9 +142,7 @@ class Finisher:
             except InterruptedError:
                 self._raise_if_interrupted()
                 raise
-        self.seal_known(staging, digests)
-        sealed = self.seal_known(target, digests)
-        return self._finished(sealed, ())
+        return digests
 
     def seal_known(self, bundle: Store, digests: Sequence[FileDigest]) -> SealedBundle:
         """Seals a bundle whose payload was hashed on its way."""
@@ -209,22 +221,6 @@ class Finisher:
 
     def _warn_unsafe(self, error: UnsafePathError) -> None:
         self.emit(Warned(run_id=self.run.id, text=f"the stamp wrote a name that is not safe to use: {error}"))
-
-    def _show(self, event: TransferEvent) -> None:
-        if isinstance(event, Progress):
-            self.emit(
-                DeliveryProgress(
-                    run_id=self.run.id,
-                    bytes_done=event.bytes_confirmed,
-                    bytes_total=event.bytes_total or 0,
-                    rate_bytes_per_s=event.rate_bits_per_s / 8,
-                    seconds_left=event.time_left_s,
-                )
-            )
-        elif isinstance(event, Retrying):
-            self.emit(
-                Warned(run_id=self.run.id, text=f"{event.path}: {event.reason}; tried again in {event.wait_s:.0f} s")
-            )
 
 
 class _Count:

@@ -1,0 +1,297 @@
+"""Copies a finished bundle to another store: checked against its manifest on the way, ``bagit.txt`` last of all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bridge.bundle import Bundle, read_bundle, verify
+from bridge.collection._events import DeliveryProgress, Event, Warned
+from bridge.collection._journal import Journal
+from bridge.collection._plan import PAYLOAD
+from bridge.collection._ports import open_place
+from bridge.collection._request import Place
+from bridge.collection._settings import Settings
+from bridge.collection._work import Control
+from bridge.errors import (
+    BridgeError,
+    DeliveryFailedError,
+    InterruptedRunError,
+    NotABundleError,
+    StoreAccessError,
+    StoreError,
+    StoreNotFoundError,
+    UnsafePathError,
+    VerificationFailedError,
+)
+from bridge.secrets import Credential, Secret
+from bridge.store import Store, check_path
+from bridge.store.transfer import (
+    FileFinished,
+    Progress,
+    Retrying,
+    TransferEvent,
+    TransferItem,
+    TransferJournal,
+    transfer,
+)
+
+DECLARATION = "bagit.txt"
+_TAG_MANIFEST = "tagmanifest-sha256.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A bundle that is whole in another store.
+
+    ``files_skipped`` were there already. ``unchecked`` says why the copy could not be looked at afterwards, where the
+    store forbids it; every file was confirmed by the service all the same.
+    """
+
+    bundle: str
+    bundle_name: str
+    bundle_id: str
+    files: int
+    size_bytes: int
+    bytes_sent: int
+    files_skipped: int
+    unchecked: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """``data`` of the ``--json`` document of ``deliver``."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def deliver(
+    bundle: Place,
+    destination: Place,
+    *,
+    source_access: Credential | Secret | None = None,
+    target_access: Credential | Secret | None = None,
+    state_dir: Path,
+    on_event: Callable[[Event], None] | None = None,
+    control: Control | None = None,
+    settings: Settings | None = None,
+    open_store: Callable[[Place, Credential | Secret | None], Store] = open_place,
+) -> Delivered:
+    """Copies a sealed bundle below ``destination``, under its own name; a second call goes on from the first.
+
+    Args:
+        bundle: the bundle itself (its folder, with ``bagit.txt`` in it).
+        destination: where its copy will lie beside others.
+        source_access: credential or SAS of the bundle's store.
+        target_access: credential or SAS of the destination.
+        state_dir: where the journal is.
+
+    Raises:
+        NotABundleError: there is no sealed bundle.
+        DeliveryFailedError: the copy could not be finished, or another bundle of that name is there.
+        VerificationFailedError: the bundle, or what arrived, is not what its manifest says.
+        StoreError: the bundle's store cannot be read.
+        InterruptedRunError: ``control`` asked for it; what has arrived is kept.
+        JournalError: the journal cannot be used.
+    """
+    settings = settings or Settings()
+    interrupt = (control or Control()).interrupt_from_now()
+    name = _name_of(bundle)
+    source = open_store(bundle, source_access)
+    try:
+        target_root = open_store(destination, target_access)
+        try:
+            sealed = read_bundle(source)
+            target = target_root.at(name)
+            with Journal(state_dir) as journal:
+                return _Delivery(
+                    sealed,
+                    source=source,
+                    target=target,
+                    name=name,
+                    journal=journal,
+                    settings=settings,
+                    tell=on_event or _nobody,
+                    interrupt=interrupt,
+                ).run()
+        finally:
+            target_root.close()
+    finally:
+        source.close()
+
+
+class _Delivery:
+    def __init__(
+        self,
+        sealed: Bundle,
+        *,
+        source: Store,
+        target: Store,
+        name: str,
+        journal: Journal,
+        settings: Settings,
+        tell: Callable[[Event], None],
+        interrupt: threading.Event,
+    ) -> None:
+        self._sealed = sealed
+        self._source = source
+        self._target = target
+        self._name = name
+        self._journal = journal
+        self._settings = settings
+        self._tell = tell
+        self._interrupt = interrupt
+        self._files = 0
+        self._size_bytes = 0
+
+    def run(self) -> Delivered:
+        self._refuse_another_bundle()
+        self._journal.note_delivery(self._name, self._target.location, "begun")
+        try:
+            bytes_sent, skipped = self._copy()
+            unchecked = self._check()
+        except BridgeError as error:
+            self._journal.note_delivery(self._name, self._target.location, "failed", error=str(error))
+            raise
+        self._journal.note_delivery(self._name, self._target.location, "done")
+        return Delivered(
+            bundle=self._target.location,
+            bundle_name=self._name,
+            bundle_id=self._sealed.bundle_id,
+            files=self._files,
+            size_bytes=self._size_bytes,
+            bytes_sent=bytes_sent,
+            files_skipped=skipped,
+            unchecked=unchecked,
+        )
+
+    def _refuse_another_bundle(self) -> None:
+        try:
+            there = read_bundle(self._target)
+        except (NotABundleError, StoreNotFoundError, StoreAccessError):
+            return  # not there yet, not whole yet, or not readable with what was given
+        except StoreError as error:
+            raise self._failed(error) from error
+        if there.bundle_id != self._sealed.bundle_id:
+            raise DeliveryFailedError(
+                store=self._target.location,
+                source=self._source.location,
+                detail=f"another bundle of that name is there (id {there.spoken})",
+                fix="Deliver to another place, or move the other bundle away.",
+            )
+
+    def _copy(self) -> tuple[int, int]:
+        folder = self._journal.state_dir / "deliveries"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with TransferJournal(folder / f"{self._name}-{_tag_of(self._target.location)}.sqlite") as memory:
+            try:
+                result = transfer(
+                    self._source,
+                    self._target,
+                    list(self._items()),
+                    last=[self._item(DECLARATION, None)],
+                    settings=self._settings.transfer,
+                    journal=memory,
+                    on_event=self._show,
+                    cancel=self._interrupt,
+                )
+            except InterruptedError:
+                raise InterruptedRunError(
+                    detail="what has arrived is kept", fix="Run the same command again: it goes on from there."
+                ) from None
+            except StoreError as error:
+                raise self._failed(error) from error
+        return result.bytes_sent, result.skipped
+
+    def _items(self) -> Iterator[TransferItem]:
+        """Payload with the digests of the manifest, and the bundle's other files; nothing that no manifest knows."""
+        expected = {file.path: file.sha256 for file in self._sealed.files()}
+        seen = set()
+        for entry in self._source.list():
+            if entry.path == DECLARATION:
+                continue
+            if entry.path.startswith(f"{PAYLOAD}/") and entry.path not in expected and not self._sealed.unhashed_files:
+                raise VerificationFailedError(
+                    where=self._source.location,
+                    detail=f"{entry.path} is not in its manifest",
+                    fix="See all differences with 'pep-bridge verify'.",
+                )
+            seen.add(entry.path)
+            digest = self._sealed.bundle_id if entry.path == _TAG_MANIFEST else expected.get(entry.path)
+            yield TransferItem(entry.path, entry.size_bytes, digest, etag=entry.etag)
+        if missing := sorted(set(expected) - seen):
+            raise VerificationFailedError(
+                where=self._source.location,
+                detail=f"{missing[0]} is missing" + (f", and {len(missing) - 1} more" if len(missing) > 1 else ""),
+                fix="See all differences with 'pep-bridge verify'.",
+            )
+
+    def _item(self, path: str, sha256: str | None) -> TransferItem:
+        entry = self._source.stat(path)
+        return TransferItem(path, entry.size_bytes, sha256, etag=entry.etag)
+
+    def _check(self) -> str | None:
+        """Sizes and counts of the copy; its content was checked on the way."""
+        try:
+            report = verify(self._target, fast=True)
+        except StoreAccessError as error:
+            return str(error)
+        if not report.ok and not self._sealed.unhashed_files:
+            first = report.findings[0]
+            raise VerificationFailedError(
+                where=self._target.location,
+                detail=f"{first.path}: {first.detail}",
+                fix="Run the same command again: the file is sent once more.",
+            )
+        return None
+
+    def _show(self, event: TransferEvent) -> None:
+        if isinstance(event, FileFinished):
+            self._files += 1
+            self._size_bytes += event.result.size_bytes
+        elif (shown := show_transfer("", event)) is not None:
+            self._tell(shown)
+
+    def _failed(self, error: BridgeError) -> DeliveryFailedError:
+        return DeliveryFailedError(
+            store=self._target.location,
+            source=self._source.location,
+            detail=str(error),
+            fix=error.advice or "Run the same command again: what has arrived is kept.",
+        )
+
+
+def show_transfer(run_id: str, event: TransferEvent) -> Event | None:
+    """What a run tells of its transfer."""
+    match event:
+        case Progress():
+            return DeliveryProgress(
+                run_id=run_id,
+                bytes_done=event.bytes_confirmed,
+                bytes_total=event.bytes_total or 0,
+                rate_bytes_per_s=event.rate_bits_per_s / 8,
+                seconds_left=event.time_left_s,
+                detail=f"retrying {', '.join(event.retrying[:3])}" if event.retrying else "",
+            )
+        case Retrying():
+            return Warned(run_id=run_id, text=f"{event.path}: {event.reason}; tried again in {event.wait_s:.0f} s")
+        case _:
+            return None
+
+
+def _name_of(bundle: Place) -> str:
+    name = re.split(r"[/\\]", bundle.location.rstrip("/\\"))[-1]
+    try:
+        return check_path(name, bundle.location)
+    except UnsafePathError as error:
+        raise NotABundleError(where=bundle.location, detail=str(error)) from error
+
+
+def _tag_of(location: str) -> str:
+    return hashlib.sha256(location.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _nobody(event: Event) -> None:
+    """Nobody listens."""

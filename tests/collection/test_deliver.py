@@ -1,0 +1,84 @@
+"""A finished bundle is copied, checked on the way, and never mixed with another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.bundle import verify
+from bridge.collection import Access, Journal, Outcome, Place, Request, collect, deliver
+from bridge.errors import DeliveryFailedError, ExitCode, NotABundleError, VerificationFailedError
+from bridge.store import FolderStore
+from tests.support.fake_endpoint import FakeEndpoint, fake_ports
+from tests.support.runs import QUICK
+
+
+@pytest.fixture
+def collected(request_to: Request, access: Access, state_dir: Path) -> Outcome:
+    outcome = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(FakeEndpoint()))
+    assert outcome.bundle is not None
+    return outcome
+
+
+def place_of(outcome: Outcome) -> Place:
+    return Place.parse(str(outcome.bundle))
+
+
+def test_the_copy_is_the_bundle(collected: Outcome, tmp_path: Path, state_dir: Path) -> None:
+    delivered = deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    assert delivered.bundle_id == collected.bundle_id
+    assert verify(FolderStore(Path(delivered.bundle))).ok
+    source, copy = Path(str(collected.bundle)), Path(delivered.bundle)
+    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(copy) for path in copy.rglob("*") if path.is_file())
+    assert all((source / name).read_bytes() == (copy / name).read_bytes() for name in files)
+    with Journal(state_dir) as journal:
+        [delivery] = journal.run(collected.run_id).deliveries
+    assert (delivery.state, delivery.attempts) == ("done", 1)
+
+
+def test_a_second_delivery_sends_nothing_again(collected: Outcome, tmp_path: Path, state_dir: Path) -> None:
+    deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    again = deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    assert again.bytes_sent == 0
+    assert again.files_skipped == again.files
+
+
+def test_a_changed_file_is_found_before_it_is_passed_on_as_good(
+    collected: Outcome, tmp_path: Path, state_dir: Path
+) -> None:
+    victim = next(Path(str(collected.bundle)).rglob("Storage-*.zip"))
+    victim.write_bytes(b"x" * victim.stat().st_size)
+    with pytest.raises((VerificationFailedError, DeliveryFailedError)) as caught:
+        deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    assert caught.value.exit_code in {ExitCode.VERIFICATION, ExitCode.DELIVERY}
+    assert not (tmp_path / "far" / collected.bundle_name / "bagit.txt").exists()
+
+
+def test_a_missing_and_an_added_file_are_named(collected: Outcome, tmp_path: Path, state_dir: Path) -> None:
+    victim = next(Path(str(collected.bundle)).rglob("Storage-*.zip"))
+    kept = victim.read_bytes()
+    victim.unlink()
+    with pytest.raises(VerificationFailedError, match=r"Storage-.* is missing"):
+        deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    victim.write_bytes(kept)
+    (victim.parent / "added.zip").write_bytes(b"?")
+    with pytest.raises(VerificationFailedError, match=r"added\.zip is not in its manifest"):
+        deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+
+
+def test_another_bundle_of_the_same_name_is_not_overwritten(
+    collected: Outcome, tmp_path: Path, state_dir: Path
+) -> None:
+    delivered = deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    tag_manifest = Path(delivered.bundle) / "tagmanifest-sha256.txt"
+    tag_manifest.write_bytes(tag_manifest.read_bytes() + b"\n")
+    with pytest.raises(DeliveryFailedError, match="another bundle"):
+        deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+
+
+def test_a_folder_that_was_never_sealed_is_not_delivered(tmp_path: Path, state_dir: Path) -> None:
+    (tmp_path / "no-bundle" / "data").mkdir(parents=True)
+    with pytest.raises(NotABundleError):
+        deliver(Place.parse(str(tmp_path / "no-bundle")), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
