@@ -73,6 +73,10 @@ def service_error(
         return StoreReadOnlyError(store=store, detail=about + _READ_ONLY[code])
     if code in _CORRUPT:
         return StoreCorruptError(store=store, detail=f"{about}the service computed another checksum ({code})")
+    if code == "ConditionNotMet" and "w" not in needs:
+        return StoreCorruptError(store=store, detail=f"{about}it was replaced while it was being read")
+    if code == "ConditionNotMet":
+        return StoreExistsError(store=store, detail=path, path=path)
     if code in _EXISTS and (status == 409 or not _lacks(sas, needs)):
         return StoreExistsError(store=store, detail=path, path=path)
     if status in {401, 403}:

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TypeVar
 
 from bridge.errors import (
@@ -35,7 +36,9 @@ from bridge.store._smb_errors import (
 
 T = TypeVar("T")
 
-_IN_FLIGHT = 4
+_READS_IN_FLIGHT = 8
+_WRITES_IN_FLIGHT = 4
+_MOST_NAMES = 1_000_000  # in one folder; a server that goes on for ever must not fill our memory
 _IDLE_CHANNELS = 8
 _NOTHING_THERE = {NAME_NOT_FOUND, PATH_NOT_FOUND, 0xC000000F}
 
@@ -113,7 +116,11 @@ class ShareStore:
             if error.status in _NOTHING_THERE or error.status == 0xC0000103:  # STATUS_NOT_A_DIRECTORY
                 return ()
             raise
-        found = tuple(smb.list_folder(channel, opened.file_id))
+        found = tuple(islice(smb.list_folder(channel, opened.file_id), _MOST_NAMES + 1))
+        if len(found) > _MOST_NAMES:
+            raise StoreError(
+                store=self.location, detail=f"{folder or '.'}: more than {_MOST_NAMES} names in one folder"
+            )
         smb.close_file(channel, opened.file_id)
         # A folder sorts as its files do, by the whole path: "a.txt" stands before "a/b" ('.' < '/').
         return tuple(sorted(found, key=lambda item: item.name + "/" if item.is_folder else item.name))
@@ -397,7 +404,7 @@ class _ShareReader:
         return _translated(self._location, self._path, False, self._receive)
 
     def _receive(self) -> bool:
-        while len(self._asked) < _IN_FLIGHT and self._next < self.size_bytes:
+        while len(self._asked) < _READS_IN_FLIGHT and self._next < self.size_bytes:
             length = min(self._chunk, self.size_bytes - self._next)
             self._asked.append((smb.ask_read(self._channel, self._file_id, self._next, length), self._next, length))
             self._next += length
@@ -504,7 +511,7 @@ class _ShareWriter:
             self._gathered.clear()
 
     def _send(self, data: memoryview) -> None:
-        while len(self._asked) >= _IN_FLIGHT:
+        while len(self._asked) >= _WRITES_IN_FLIGHT:
             self._confirm()
         self._asked.append((smb.ask_write(self._channel, self._file_id, self._sent, data), len(data)))
         self._sent += len(data)

@@ -95,6 +95,13 @@ def test_a_listing_of_many_files_is_whole(place: Place) -> None:
     assert len({entry.path for entry in place.store.list("many")}) == expected
 
 
+def test_a_folder_as_deep_as_a_path_may_be_is_listed(store: Store) -> None:
+    path = "/".join("d" * 380)
+    write(store, path, b"deep")
+    assert [entry.path for entry in store.list()] == [path]
+    assert read(store, path) == b"deep"
+
+
 def test_unicode_names_come_back_as_they_were_written(store: Store) -> None:
     paths = ["Überprüfung/ночь.log", "日本/ログ 1.zip", "emoji-😀/a+b & c=d %41 #1;.txt", "cafe\u0301.txt"]
     for path in paths:

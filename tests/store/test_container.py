@@ -297,7 +297,7 @@ def test_a_blob_that_is_replaced_while_it_is_read_is_noticed(azurite: Azurite, c
         with store.open_read("file") as reader:
             reader.readinto(buffer)
             write(store, "file", bytes(9_000_001))
-            with pytest.raises(StoreError):
+            with pytest.raises(StoreCorruptError, match="replaced while it was being read"):
                 reader.readinto(buffer)
 
 
