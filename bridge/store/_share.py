@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 _READS_IN_FLIGHT = 8
 _WRITES_IN_FLIGHT = 4
+_FIRST_READ_BYTES = 65536  # comes along with the opening: a small file costs one round trip
 _MOST_NAMES = 1_000_000  # in one folder; a server that goes on for ever must not fill our memory
 _IDLE_CHANNELS = 8
 _NOTHING_THERE = {NAME_NOT_FOUND, PATH_NOT_FOUND, 0xC000000F}
@@ -155,13 +156,16 @@ class ShareStore:
 
     @contextmanager
     def _open_reader(self, full: str, path: str, offset: int) -> Iterator[Reader]:
-        with self._opened(
-            path, full, access=smb.READ_DATA, disposition=smb.OPEN, sharing=smb.SHARE_ALL, writing=False
-        ) as (channel, status):
-            yield _ShareReader(channel, status, self.location, path, offset)
-            with suppress(ChannelLostError, smb.StatusError):  # all that was wanted has been read
+        channel, status, first = self._first_with_channel(
+            path,
+            lambda channel: (channel, *smb.open_and_read(channel, full, offset, _FIRST_READ_BYTES)),
+            writing=False,
+        )
+        with self._held(channel):
+            yield _ShareReader(channel, status, first, location=self.location, path=path, offset=offset)
+            with suppress(ChannelLostError):  # all that was wanted has been read
                 channel.drain()
-                smb.close_file(channel, status.file_id)
+                smb.close_and_forget(channel, status.file_id)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -174,7 +178,6 @@ class ShareStore:
             access=smb.WRITE_DATA,
             disposition=smb.CREATE,
             sharing=smb.SHARE_READ_DELETE,
-            writing=True,
         ) as (channel, status):
             writer = _ShareWriter(
                 channel,
@@ -199,7 +202,6 @@ class ShareStore:
             access=smb.WRITE_DATA,
             disposition=smb.OPEN_IF,
             sharing=smb.SHARE_READ,
-            writing=True,
         ) as (channel, status):
             if offset > status.size_bytes:
                 raise StoreError(
@@ -277,9 +279,9 @@ class ShareStore:
 
     @contextmanager
     def _opened(
-        self, path: str, full: str, *, access: int, disposition: int, sharing: int, writing: bool
+        self, path: str, full: str, *, access: int, disposition: int, sharing: int
     ) -> Iterator[tuple[Channel, smb.FileStatus]]:
-        """A file on a connection of its own; folders on the way are made when writing."""
+        """A file to write, on a connection of its own; folders on the way are made."""
 
         def open_it(channel: Channel) -> tuple[Channel, smb.FileStatus]:
             def again() -> smb.FileStatus:
@@ -290,16 +292,21 @@ class ShareStore:
             try:
                 return channel, again()
             except smb.StatusError as error:
-                if not writing or error.status != PATH_NOT_FOUND:
+                if error.status != PATH_NOT_FOUND:
                     raise
             folder = full.rpartition("/")[0].split("/")
             for depth in range(len(folder)):
                 smb.make_folder(channel, "/".join(folder[: depth + 1]))
             return channel, again()
 
-        channel, status = self._first_with_channel(path, open_it, writing=writing)
-        try:
+        channel, status = self._first_with_channel(path, open_it, writing=True)
+        with self._held(channel):
             yield channel, status
+
+    @contextmanager
+    def _held(self, channel: Channel) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             channel.abort()  # the server closes what is open on it
             raise
@@ -374,7 +381,9 @@ class _Channels:
 class _ShareReader:
     """Reads ahead: several READs are in flight, and their answers wait in the socket until they are wanted."""
 
-    def __init__(self, channel: Channel, status: smb.FileStatus, location: str, path: str, offset: int) -> None:
+    def __init__(
+        self, channel: Channel, status: smb.FileStatus, first: Reply, *, location: str, path: str, offset: int
+    ) -> None:
         self.size_bytes = status.size_bytes
         self._channel = channel
         self._file_id = status.file_id
@@ -385,6 +394,9 @@ class _ShareReader:
         self._asked: deque[tuple[int, int, int]] = deque()
         self._reply: Reply | None = None
         self._data = memoryview(b"")
+        if first.status == SUCCESS:  # else it is asked again, and its refusal told to whoever reads
+            self._data = smb.data_of_read(first.message)[:_FIRST_READ_BYTES][: max(0, self.size_bytes - offset)]
+            self._next = offset + len(self._data)
 
     def readinto(self, buffer: memoryview, /) -> int:
         target, filled = buffer.cast("B"), 0

@@ -96,6 +96,7 @@ class Channel(Connection):  # type: ignore[misc]
         self._spare: list[bytearray] = []
         self._waiting: dict[int, Reply] = {}
         self._asked: set[int] = set()
+        self._forgotten: set[int] = set()
         self._protection: _Protection | None = None
         self._session_id = 0
         self._tree_id = 0
@@ -118,7 +119,7 @@ class Channel(Connection):  # type: ignore[misc]
     @property
     def asked(self) -> int:
         """How many requests wait for their answer."""
-        return len(self._asked)
+        return len(self._asked) - len(self._forgotten)
 
     # -- setting up: smbprotocol speaks, this receives for it ---------------------------------------------------------
 
@@ -190,6 +191,10 @@ class Channel(Connection):  # type: ignore[misc]
     def ask(self, command: int, body: bytes | bytearray, *, payload_bytes: int = 1) -> int:
         """Sends one request and returns its message id; ``take`` gets the answer."""
         return self.ask_all([(command, body)], payload_bytes=payload_bytes)[0]
+
+    def ask_and_forget(self, command: int, body: bytes) -> None:
+        """Sends one request whose answer, whatever it is, matters to nobody."""
+        self._forgotten.add(self.ask(command, body))
 
     def ask_all(self, requests: Sequence[tuple[int, bytes | bytearray]], *, payload_bytes: int = 1) -> list[int]:
         """Sends requests that the server works off in one go, each on the file of the first (3.2.4.1.4)."""
@@ -289,8 +294,8 @@ class Channel(Connection):  # type: ignore[misc]
             self._spare.append(reply.buffer)
 
     def drain(self) -> None:
-        """Waits for every answer that is still to come and drops it."""
-        while self._asked:
+        """Waits for every answer that is still to come and drops it, unless nobody waits for it anyway."""
+        while self.asked:
             self._receive()
         self._waiting.clear()
 
@@ -344,6 +349,9 @@ class Channel(Connection):  # type: ignore[misc]
         if status == PENDING:
             return
         self._asked.discard(message_id)
+        if message_id in self._forgotten:
+            self._forgotten.discard(message_id)
+            return
         self._waiting[message_id] = Reply(status, message, buffer)
 
     def _decrypted(self, message: memoryview, buffer: bytearray) -> tuple[memoryview, bytearray]:
@@ -402,6 +410,7 @@ class Channel(Connection):  # type: ignore[misc]
     def abort(self) -> None:
         """Cuts the connection without a word."""
         self._asked.clear()
+        self._forgotten.clear()
         self._waiting.clear()
         self._socket = None
         if self.transport is not None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from smbprotocol.connection import Commands
 
-from bridge.store._smb_channel import Channel, ChannelLostError
+from bridge.store._smb_channel import Channel, ChannelLostError, Reply
 from bridge.store._smb_errors import NO_MORE_FILES, SUCCESS
 
 # Access masks (2.2.13.1), dispositions and options (2.2.13)
@@ -77,6 +77,21 @@ def open_file(
     return _created(reply.body)
 
 
+def open_and_read(channel: Channel, path: str, offset: int, length: int) -> tuple[FileStatus, Reply]:
+    """Opens for reading and reads the first bytes, in one round trip; the answer to the READ is not judged here."""
+    created, first = (
+        channel.take(message_id)
+        for message_id in channel.ask_all(
+            [
+                (Commands.SMB2_CREATE, _create(path, READ_DATA, OPEN, FILE_ONLY, SHARE_ALL)),
+                (Commands.SMB2_READ, _read(_FILE_OF_THE_CHAIN, offset, length)),
+            ]
+        )
+    )
+    _check(created.status)
+    return _created(created.body), first
+
+
 def look(channel: Channel, path: str, *, options: int) -> FileStatus:
     """Opens for its attributes and closes, in one round trip."""
     ids = channel.ask_all(
@@ -111,9 +126,13 @@ def close_file(channel: Channel, file_id: bytes) -> tuple[int, int]:
     return int(fields[8]), int(fields[5])
 
 
+def close_and_forget(channel: Channel, file_id: bytes) -> None:
+    """Closes what was only read: whether that succeeds changes nothing any more."""
+    channel.ask_and_forget(Commands.SMB2_CLOSE, _close(file_id))
+
+
 def ask_read(channel: Channel, file_id: bytes, offset: int, length: int) -> int:
-    body = struct.pack("<HBBIQ16sIIIHHB", 49, 80, 0, length, offset, file_id, 0, 0, 0, 0, 0, 0)
-    return channel.ask(Commands.SMB2_READ, body, payload_bytes=length)
+    return channel.ask(Commands.SMB2_READ, _read(file_id, offset, length), payload_bytes=length)
 
 
 def data_of_read(message: memoryview) -> memoryview:
@@ -214,6 +233,10 @@ def _create(path: str, access: int, disposition: int, options: int, sharing: int
 def _created(body: memoryview) -> FileStatus:
     fields = _CREATED.unpack_from(_bounded(body, _CREATED.size))
     return FileStatus(file_id=fields[12], size_bytes=fields[9], written_at=fields[6], attributes=fields[10])
+
+
+def _read(file_id: bytes, offset: int, length: int) -> bytes:
+    return struct.pack("<HBBIQ16sIIIHHB", 49, 80, 0, length, offset, file_id, 0, 0, 0, 0, 0, 0)
 
 
 def _close(file_id: bytes, flags: int = 0) -> bytes:
