@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "endpoint": FOUNDATION,
     "store": FOUNDATION,
     "bundle": FOUNDATION | {"store"},
+    "scripting": FOUNDATION | {"endpoint"},
     "collection": FOUNDATION | {"settings", "credentials", "endpoint", "store", "bundle"},
     "simulator": FOUNDATION,
 }

@@ -1,0 +1,181 @@
+"""A run while it happens: a view that redraws itself on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol
+
+from bridge import collection as events
+from bridge.endpoint import Record, Stream
+from cli._console import Console
+from cli._words import duration, size
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
+
+_LINE_EVERY_S = 15.0
+_LAST_MESSAGES = 4
+_FRAME_ROWS = 14  # what the view needs besides the table of roles
+
+
+class View(Protocol):
+    """Something that is shown every event of a run."""
+
+    def on_event(self, event: events.Event) -> None: ...
+
+
+@contextmanager
+def live_view(console: Console, title: str) -> Iterator[View]:
+    """The view that fits where stderr goes."""
+    if not console.is_terminal or console.as_json:
+        yield _Lines(console)
+        return
+    from rich.live import Live
+
+    screen = _Screen(title, console)
+    with Live(screen, console=console.rich(), refresh_per_second=4, transient=True):
+        yield screen
+
+
+class _Lines:
+    """One line an event; what comes often (bytes, progress) now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._run = ""
+        self._last: dict[type[object], float] = {}
+
+    def on_event(self, event: events.Event) -> None:
+        if self._run != event.run_id:
+            self._run = event.run_id
+            self._console.say(f"run {event.run_id}")
+        line = events.plain_line(event)
+        if line is None:
+            return
+        now = time.monotonic()
+        if _is_frequent(event):
+            if now - self._last.get(type(event), -_LINE_EVERY_S) < _LINE_EVERY_S:
+                return
+            self._last[type(event)] = now
+        self._console.say(line)
+
+
+def _is_frequent(event: events.Event) -> bool:
+    if isinstance(event, events.RecordArrived):
+        return event.record.stream is Stream.PROGRESS
+    return isinstance(event, (events.Landed, events.DeliveryProgress, events.HashProgress))
+
+
+@dataclass
+class _Screen:
+    """What is known of the run now, drawn anew by Rich whenever it likes."""
+
+    title: str
+    console: Console
+    state: str = "starting"
+    started: float = field(default_factory=time.monotonic)
+    percent: int = -1
+    doing: str = ""
+    landed: events.Landed | None = None
+    rate: float = 0.0
+    line: str = "up"
+    moving: str = ""
+    messages: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=_LAST_MESSAGES))
+    counts: dict[str, int] = field(default_factory=dict)
+    order: dict[str, float] = field(default_factory=dict)
+    _landed_at: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
+
+    def on_event(self, event: events.Event) -> None:
+        with self._lock:
+            self._take(event)
+
+    def _take(self, event: events.Event) -> None:
+        match event:
+            case events.StateChanged():
+                self.state = f"{event.state}" + (f" ({event.reason})" if event.reason else "")
+            case events.RecordArrived():
+                self._take_record(event.record)
+            case events.Landed():
+                self._take_landed(event)
+            case events.LineChanged():
+                self.line = f"{event.state} {event.detail}".strip()
+            case events.Warned():
+                self._message("warning", event.text)
+            case events.DeliveryProgress() | events.HashProgress() | events.Waiting():
+                self.moving = events.plain_line(event) or ""
+
+    def _take_record(self, record: Record) -> None:
+        if record.progress is not None:
+            if not record.progress.completed:
+                self.percent = record.progress.percent
+                self.doing = record.progress.status or record.progress.activity
+        elif record.stream in {Stream.WARNING, Stream.ERROR}:
+            self._message(str(record.stream), record.text)
+
+    def _take_landed(self, event: events.Landed) -> None:
+        now = time.monotonic()
+        if self.landed is not None and now > self._landed_at:
+            seen = (event.size_bytes - self.landed.size_bytes) / (now - self._landed_at)
+            self.rate = seen if self.rate == 0 else 0.7 * self.rate + 0.3 * seen
+        for role, value in event.roles.items():
+            if self.landed is None or self.landed.roles.get(role) != value:
+                self.order[role] = now
+        self.landed, self._landed_at = event, now
+
+    def _message(self, kind: str, text: str) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.messages.append((kind, self.console.scrub.text(text)))
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        with self._lock:
+            elapsed = duration(time.monotonic() - self.started)
+            yield Text(f"{self.title}  {self.state}  {elapsed}", style="bold", overflow="ellipsis", no_wrap=True)
+            yield from self._draw_progress()
+            line_style = "" if self.line.startswith("up") else "yellow"
+            yield Text(f"line: {self.line}", style=line_style, overflow="ellipsis", no_wrap=True)
+            if self.moving:
+                yield Text(self.moving, overflow="ellipsis", no_wrap=True)
+            yield from self._draw_roles((options.height or console.height) - _FRAME_ROWS)
+            for kind, text in self.messages:
+                style = "red" if kind == "error" else "yellow"
+                yield Text(f"{kind}: {text}", style=style, overflow="ellipsis", no_wrap=True)
+            yield Text("Ctrl-C: leave it running and detach; twice: stop it", style="dim")
+
+    def _draw_progress(self) -> Iterator[RenderableType]:
+        from rich.padding import Padding
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        if self.percent >= 0:
+            yield Padding(ProgressBar(total=100, completed=min(self.percent, 100)), (0, 0))
+        if self.doing:
+            told = f"the endpoint says: {self.doing}" + (f" ({self.percent} %)" if self.percent >= 0 else "")
+            yield Text(self.console.scrub.text(told), overflow="ellipsis", no_wrap=True)
+        if self.landed is not None:
+            counts = ", ".join(f"{count} {kind}s" for kind, count in self.counts.items())
+            told = f"landed: {self.landed.files} files, {size(self.landed.size_bytes)}, {size(int(self.rate))}/s"
+            yield Text(told + (f"  ({counts})" if counts else ""), overflow="ellipsis", no_wrap=True)
+
+    def _draw_roles(self, rows: int) -> Iterator[RenderableType]:
+        from rich.table import Table
+        from rich.text import Text
+
+        if self.landed is None or rows < 1:
+            return
+        latest = sorted(self.landed.roles, key=lambda role: self.order.get(role, 0), reverse=True)
+        table = Table("role", "zips", "bytes", box=None, pad_edge=False)
+        for role in latest[:rows]:
+            found = self.landed.roles[role]
+            table.add_row(Text(role), str(found.zips), size(found.size_bytes))
+        yield table
+        if len(latest) > rows:
+            yield Text(f"... and {len(latest) - rows} more roles", style="dim")

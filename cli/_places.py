@@ -1,0 +1,70 @@
+"""From what a person wrote (a path, a URL, a name of the configuration) to a place and the secret that opens it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.collection import Place
+from bridge.credentials import Sources, container_sas, share_credential
+from bridge.secrets import Credential, Secret
+from cli._console import Console
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPlace:
+    """A place with what opens it; a folder needs nothing."""
+
+    place: Place
+    access: Credential | Secret | None
+
+
+def open_place(
+    text: str,
+    settings: Settings,
+    sources: Sources,
+    console: Console,
+    *,
+    username: str | None = None,
+    api_version: str | None = None,
+) -> OpenPlace:
+    """The place that a text means, and what opens it.
+
+    Raises:
+        UsageError: the text is no place, holds a secret, or no secret can be had.
+        ConfigurationError: a secret's file cannot be used.
+    """
+    place = find_place(text, settings, api_version=api_version)
+    return OpenPlace(place, open_place_secret(place, settings, sources, console, username=username))
+
+
+def find_place(text: str, settings: Settings, *, api_version: str | None = None) -> Place:
+    """The place that a text means: a destination's name, with ``/folder`` behind it if wanted, else a location."""
+    name, _, rest = text.partition("/")
+    known = settings.destinations.get(name)
+    if known is None:
+        return Place.parse(text, api_version=api_version)
+    between = "\\" if known.location.startswith("\\\\") else "/"
+    whole = known.location.rstrip("/\\") + between + rest if rest else known.location
+    return Place.parse(whole, name=name, api_version=api_version or known.api_version, encrypt=known.encrypt)
+
+
+def open_place_secret(
+    place: Place, settings: Settings, sources: Sources, console: Console, *, username: str | None = None
+) -> Credential | Secret | None:
+    """What opens a place: a credential for a share, a SAS for a container, nothing for a folder."""
+    known = settings.destinations.get(place.name or "")
+    where = known.location if known else place.location
+    if place.kind == "share":
+        owner = username or (known.username if known else None)
+        credential = share_credential(where, owner, known.password_file if known else None, sources)
+        console.known_secrets.append(credential.password)
+        return credential
+    if place.kind == "container":
+        sas = container_sas(where, known.sas_file if known else None, sources)
+        console.known_secrets.append(sas)
+        return sas
+    return None

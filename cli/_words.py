@@ -1,0 +1,33 @@
+"""Sizes, durations and times as people read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as file managers and lines of so many Mbit/s count them: ``1.4 GB``."""
+    value = float(count)
+    for unit in _UNITS:
+        if abs(value) < 1000 or unit == _UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:33`` or ``3:04:05``."""
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def local_time(moment: datetime | str | None) -> str:
+    """A moment in this machine's zone, to the minute; ``-`` where there is none."""
+    if moment is None:
+        return "-"
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment)
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M %Z")

@@ -1,0 +1,142 @@
+"""The command ``pep-bridge``: options before the verb, and the verbs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from bridge import __version__
+from bridge.errors import BridgeError, ExitCode, SecretOnCommandLineError, UsageError
+from cli import attach, collect, config, deliver, demo, history, run, send, simulate, stamp, stop, verify
+from cli._console import Console, Globals, Report, finish
+
+PROGRAM = "pep-bridge"
+
+
+class _InOrder(TyperGroup):
+    """Lists the verbs in the order in which they are registered: the main job first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+
+app = typer.Typer(
+    name=PROGRAM,
+    cls=_InOrder,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_VERBS: tuple[Callable[..., None], ...] = (
+    collect.collect,
+    attach.attach,
+    history.status,
+    stop.stop,
+    verify.verify,
+    deliver.deliver,
+    history.history,
+    history.show,
+    send.send,
+    simulate.simulate,
+    demo.demo,
+)
+for verb in _VERBS:
+    app.command()(verb)
+app.command(cls=run.ScriptCommand, add_help_option=False)(run.run)
+app.add_typer(stamp.app, name="stamp")
+app.add_typer(config.app, name="config")
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"{PROGRAM} {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(envvar="PEP_BRIDGE_CONFIG", help="The configuration file (TOML).", show_default=False),
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(envvar="PEP_BRIDGE_STATE_DIR", help="The folder where runs are remembered.", show_default=False),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Collects Azure Stack Hub logs through the privileged endpoint when the portal is down.
+
+    The result is a bundle that proves what is in it and says what is not.
+    """
+    ctx.obj = Globals(config=config, state_dir=state_dir)
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name from a stamp must not end the program on a cp1252 console
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        _refuse_secrets(arguments)
+        if not arguments:
+            app(["--help"], prog_name=PROGRAM, standalone_mode=False)
+            sys.exit(int(ExitCode.USAGE))
+        code = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except TyperException as error:
+        code = _leave(arguments, UsageError(detail=_sentence(error), fix=_where_to_look(arguments)))
+    except BridgeError as error:
+        code = _leave(arguments, error)
+    except (typer.Abort, KeyboardInterrupt):
+        code = int(ExitCode.INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_secrets(arguments: list[str]) -> None:
+    """A SAS among the arguments is in the process list already; refusing it teaches the safe way."""
+    if any("sig=" in argument.lower() for argument in arguments):
+        raise SecretOnCommandLineError(
+            what="a shared access signature",
+            how="the variable PEP_BRIDGE_SAS, a prompt, or 'sas_file' of a destination in the configuration",
+        )
+
+
+def _leave(arguments: list[str], error: BridgeError) -> int:
+    report = Report(exit_code=error.exit_code, errors=[error])
+    try:
+        finish(Console("--json" in arguments), _verb_of(arguments), report)
+    except typer.Exit as leave:
+        return leave.exit_code
+    return int(error.exit_code)
+
+
+def _sentence(error: TyperException) -> str:
+    """Typer's own words, on one line."""
+    return " ".join(error.format_message().split())
+
+
+def _verb_of(arguments: list[str]) -> str:
+    names = {command.name or "" for command in app.registered_commands} | {
+        getattr(command.callback, "__name__", "") for command in app.registered_commands
+    }
+    return next((argument for argument in arguments if argument in names), "")
+
+
+def _where_to_look(arguments: list[str]) -> str:
+    verb = _verb_of(arguments)
+    return f"See '{PROGRAM} {verb} --help'." if verb else f"See '{PROGRAM} --help'."
+
+
+if __name__ == "__main__":
+    main()
