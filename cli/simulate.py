@@ -46,6 +46,7 @@ def simulate(
         str, typer.Option(help="The API version that the stamp itself speaks to blob storage.")
     ] = "2019-02-02",
     timezone: Annotated[str, typer.Option(help="The stamp's time zone, a Windows id.")] = "W. Europe Standard Time",
+    client_lost_after: Annotated[str, typer.Option(help="How long a killed client still counts as connected.")] = "60s",
     alert: Annotated[
         list[str] | None,
         typer.Option(help="An alert: FAULT_TYPE_ID[@FROM[-UNTIL]] (@10s-5m after the start); may be repeated."),
@@ -81,6 +82,7 @@ def simulate(
             smb_port=smb_port,
             blob_api_version=blob_api_version,
             timezone=timezone,
+            client_lost_after_s=parse_duration(client_lost_after),
             alerts=tuple(map(_alert, alert or ())),
         )
         return _serve(console, options, ready_file, port, https=https)

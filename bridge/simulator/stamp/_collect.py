@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ from bridge.simulator.stamp._destination import (
 from bridge.simulator.stamp._hostile import FILE_NAMES, MEMBER_NAMES, RECORD_NAMES, RECORD_TEXTS
 from bridge.simulator.stamp._inventory import ROLES, canonical_role
 from bridge.simulator.stamp._plan import LogRequest, Member, Planner, ZipPlan
+from bridge.simulator.stamp._relay import Relay, Silent
 from bridge.simulator.stamp._state import CollectionRecord, StampState
 from bridge.simulator.stamp._zip import ZipSink, write_zip
 
@@ -44,6 +45,14 @@ def collect_logs(state: StampState, ctx: CommandContext, arguments: Mapping[str,
     request = read_request(state, ctx, arguments)
     if state.is_cooling_down():
         ctx.write_warning("A log collection was cancelled less than 5 minutes ago.")  # INVENTED
+    if state.faults.has("collection-outlives-session"):
+        relay = Relay(ctx, state)
+        relay.wait_for(lambda: _perform(state, relay, request, arguments))
+    else:
+        _perform(state, ctx, request, arguments)
+
+
+def _perform(state: StampState, ctx: CommandContext, request: LogRequest, arguments: Mapping[str, Any]) -> None:
     with contextlib.ExitStack() as stack:
         destination = open_destination(state, arguments)
         stack.callback(destination.close)
@@ -224,7 +233,7 @@ class _Run:
         """The same collection, at once and with nobody listening."""
         return _Run(
             self._state,
-            _Silent(self._ctx, self._state),
+            Silent(self._ctx, self._state),
             record=self._record,
             request=self._request,
             destination=self._destination,
@@ -439,24 +448,3 @@ class _OutputLog:
     def _raw(self, line: str) -> None:
         self._sink.write(f"{line}\r\n".encode("utf-8", "backslashreplace"))
         self._sink.flush()
-
-
-class _Silent:
-    """A context nobody listens to: the command has ended, its output still comes."""
-
-    def __init__(self, ctx: CommandContext, state: StampState) -> None:
-        self.stopping = state.closing
-        self.session_id = ctx.session_id
-        self.username = ctx.username
-        self.machine = ctx.machine
-
-    def _drop(self, *args: Any, **options: Any) -> None:
-        """Nobody listens."""
-
-    write_output: Callable[..., None] = _drop
-    write_error: Callable[..., None] = _drop
-    write_warning: Callable[..., None] = _drop
-    write_verbose: Callable[..., None] = _drop
-    write_debug: Callable[..., None] = _drop
-    write_information: Callable[..., None] = _drop
-    write_progress: Callable[..., None] = _drop

@@ -84,6 +84,9 @@ _KINDS = (
         "other-collection-running", "somebody else's collection is under way, for so long", "DURATION", _seconds, "4h"
     ),
     FaultKind("output-late", "the command ends, and its files arrive so much later", "DURATION", _seconds),
+    FaultKind(
+        "collection-outlives-session", "a collection goes on when its pipeline, session or WinRM service is lost"
+    ),
     FaultKind("wrong-clock", "the stamp's clock is ahead (or, with '-', behind) by so much", "DURATION", _seconds),
     FaultKind(
         "hostile-names",

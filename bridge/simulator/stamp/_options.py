@@ -60,9 +60,9 @@ class StampOptions:
     ``size_bytes`` is the total of one collection, whatever the roles asked; ``duration_s`` how long one takes at
     least. Content follows from ``seed``, window and roles alone. ``output_root`` is the only folder below which
     ``-OutputPath`` may write (``None``: nowhere). ``smb_port`` and ``blob_api_version`` are what the stamp's own
-    clients use (a UNC path has no port). ``faults`` are ``NAME[:ARG]`` (see ``FAULTS``). ``minute_s`` is the
-    length of a minute of ``-TimeOutInMinutes``. ``starts_at`` fixes the clock's first instant (it then runs on);
-    ``None`` is now.
+    clients use (a UNC path has no port). ``faults`` are ``NAME[:ARG]`` (see ``FAULTS``). ``minute_s`` is the length
+    of a minute of ``-TimeOutInMinutes``. ``client_lost_after_s`` is how long an endpoint still takes a killed
+    client for connected. ``starts_at`` fixes the clock's first instant (it then runs on); ``None`` is now.
     """
 
     name: str = "azs-sim"
@@ -83,6 +83,7 @@ class StampOptions:
     smb_port: int = 445
     blob_api_version: str = "2019-02-02"
     minute_s: float = 60.0
+    client_lost_after_s: float = 60.0
     starts_at: datetime | None = None
     alerts: tuple[AlertEvent, ...] = field(default=())
 

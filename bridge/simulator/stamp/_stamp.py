@@ -7,6 +7,7 @@ import os
 import secrets
 import tempfile
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ class SimulatedStamp:
         self.options = options or StampOptions()
         self.state = StampState(self.options)
         self.username = f"{self.options.domain_netbios}\\CloudAdmin"
-        self.password = Secret(secrets.token_urlsafe(18))
+        self.password = _throw_away_password(self.username)
         self.portal = Portal(self.state, host)
         self.servers: tuple[EndpointServer, ...] = ()
         self._host = host
@@ -104,6 +105,7 @@ class SimulatedStamp:
             port=self._first_port + number if self._first_port else 0,
             tls=TlsOptions() if self._https else None,
             zone=self.state.zone,
+            client_lost_after_s=self.options.client_lost_after_s,
             faults=self._faults_of(self.state.inventory.ercs[number]),
         )
 
@@ -162,6 +164,12 @@ class SimulatedStamp:
         if options.output_root is not None:
             document["destinations"] = {"local": {"location": str(options.output_root)}}
         return write_private(self._folder / "config.toml", tomlkit.dumps(document))
+
+
+@cache
+def _throw_away_password(username: str) -> Secret:
+    """One for a user and process: the NTLM acceptor of a process knows a user once, and two stamps may run in it."""
+    return Secret(secrets.token_urlsafe(18))
 
 
 def write_private(path: Path, text: str) -> Path:

@@ -167,7 +167,7 @@ class StampState:
         try:
             yield record
         except BaseException:
-            record.outcome = "failed"
+            record.outcome = "stopped" if ctx.stopping.is_set() else "failed"
             raise
         finally:
             if record.outcome == "running":

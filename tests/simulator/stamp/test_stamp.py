@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -169,6 +170,42 @@ def test_an_ercs_machine_that_dies_refuses_and_comes_back(tmp_path: Path) -> Non
                 answers.append(False)
             time.sleep(0.05)
         assert answers[-2:] == [False, True]
+
+
+def test_a_collection_that_outlives_its_session_ends_by_itself_when_the_machine_is_lost(tmp_path: Path) -> None:
+    options = small(tmp_path, duration_s=1.5, faults=("collection-outlives-session",))
+    with SimulatedStamp(options) as stamp:
+        with contextlib.suppress(requests.ConnectionError), session_with(stamp) as pool:  # it cannot be closed
+            shell = command(pool, "Get-AzureStackLog", OutputPath=str(tmp_path), FilterByRole=["Storage", "ADFS"])
+            shell.begin_invoke()
+            while not stamp.state.collections:
+                time.sleep(0.02)
+            stamp.servers[0].kill()
+        (record,) = stamp.state.collections
+        assert record.outcome == "running"
+        while record.outcome == "running":
+            time.sleep(0.05)
+        assert record.outcome == "finished"
+        assert list((tmp_path / record.folder).glob("ADFS-*.zip"))
+
+
+def test_a_collection_that_outlives_sessions_still_tells_its_own(tmp_path: Path) -> None:
+    options = small(tmp_path, duration_s=0.3, faults=("collection-outlives-session", "role-fails:ADFS"))
+    with SimulatedStamp(options) as stamp, session_with(stamp) as pool:
+        shell = command(pool, "Get-AzureStackLog", OutputPath=str(tmp_path), FilterByRole=["Storage", "ADFS"])
+        shell.invoke()
+        assert [str(error.target_name or error) for error in shell.streams.error]
+        assert shell.streams.progress
+        refused = command(pool, "Get-AzureStackLog", OutputPath="/elsewhere")
+        refused.invoke()
+        assert "denied" in str(refused.streams.error[0])
+
+
+def test_two_stamps_run_in_one_process() -> None:
+    with SimulatedStamp(small(name="one")) as one, SimulatedStamp(small(name="two")) as two:
+        for stamp in (one, two):
+            with session_with(stamp) as pool:
+                assert command(pool, "Get-ThirdPartyNotices").invoke()
 
 
 def test_an_outage_of_a_machine_that_is_not_there_is_refused_and_leaves_nothing_running() -> None:
