@@ -19,7 +19,18 @@ from cli._console import Console, JsonOption, Report, run_verb
 if TYPE_CHECKING:
     from bridge.simulator.stamp import AlertEvent, SimulatedStamp, StampOptions
 
-_FAULT_HELP = "Give it a fault, NAME or NAME:ARG; may be repeated. --list-faults shows all."
+# Written out, so that --help need not import the simulator; a test compares it with the registry.
+FAULT_NAMES = (
+    "role-fails:ROLE, role-empty:ROLE, role-hangs:ROLE, role-truncated:ROLE, node-missing:MACHINE, "
+    "vm-off:MACHINE, staging-disk-full[:PERCENT], other-collection-running[:DURATION], output-late:DURATION, "
+    "collection-outlives-session, wrong-clock:DURATION, hostile-names, hostile-records, leaky-logs, "
+    "not-registered, test-fails:CATEGORY, portal-down, ercs-dies:MACHINE[@FROM[-UNTIL]], ercs-refuses:MACHINE, "
+    "connection-cut:PERCENT, connection-stalls:PERCENT, idle-close[:DURATION], disconnected-buffer:SIZE, "
+    "quota-exceeded, access-denied, no-such-configuration"
+)
+_FAULT_HELP = f"A fault; may be repeated, faults combine. --list-faults says what each does: {FAULT_NAMES}".replace(
+    "[", "\\["
+)
 
 
 def simulate(

@@ -318,3 +318,9 @@ def test_the_verb_lists_every_fault_with_its_meaning() -> None:
     with simulate("--list-faults") as process:
         output, _ = process.communicate(timeout=60)
         assert all(kind.usage in output and kind.meaning in output for kind in FAULTS.values())
+
+
+def test_the_help_of_the_verb_names_every_fault() -> None:
+    from cli.simulate import FAULT_NAMES
+
+    assert FAULT_NAMES.split(", ") == [kind.usage for kind in FAULTS.values()]
