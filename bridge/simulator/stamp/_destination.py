@@ -141,8 +141,11 @@ class ShareDestination:
         share, below = ntpath.splitdrive(path)
         for part in below.strip("\\").split("\\"):
             share = f"{share}\\{part}"
-            with contextlib.suppress(FileExistsError):
+            try:
                 smbclient.mkdir(share, **self._options)
+            except OSError as error:  # smbclient's own OSError is no FileExistsError
+                if error.errno != errno.EEXIST:
+                    raise
 
     @contextmanager
     def open(self, name: str) -> Iterator[Sink]:
