@@ -72,21 +72,16 @@ class _Discard:
 
 
 class FolderDestination:
-    """A folder of the ERCS machine, which is this machine: only below the root that the simulator was allowed."""
+    """A folder of the ERCS machine, which is this machine: only below the root that the simulator was allowed.
+
+    Raises:
+        SimulatedError: the path, or later a name, leads out of the allowed root.
+    """
 
     def __init__(self, path: str, root: Path | None, command: str) -> None:
         self._command = command
-        wanted = Path(path)
-        allowed = root is not None and wanted.is_absolute() and wanted.resolve().is_relative_to(root.resolve())
-        if not allowed:
-            raise SimulatedError(
-                f"Access to the path '{path}' is denied.",
-                f"UnauthorizedAccess,{command}",
-                "PermissionDenied",
-                "System.UnauthorizedAccessException",
-                path,
-            )
-        self._root = wanted.resolve()
+        self._allowed = None if root is None else root.resolve()
+        self._root = self._checked(Path(path))
 
     @property
     def location(self) -> str:
@@ -94,18 +89,30 @@ class FolderDestination:
 
     def make_folder(self, name: str) -> None:
         with self._errors():
-            (self._root / name).mkdir(parents=True, exist_ok=True)
+            self._checked(self._root / name).mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def open(self, name: str) -> Iterator[Sink]:
         with self._errors():
-            path = self._root / name
+            path = self._checked(self._root / name)
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb", buffering=0) as file:
                 yield file
 
     def close(self) -> None:
         """Nothing is held between files."""
+
+    def _checked(self, wanted: Path) -> Path:
+        path = wanted.resolve()
+        if self._allowed is not None and wanted.is_absolute() and path.is_relative_to(self._allowed):
+            return path
+        raise SimulatedError(
+            f"Access to the path '{wanted}' is denied.",
+            f"UnauthorizedAccess,{self._command}",
+            "PermissionDenied",
+            "System.UnauthorizedAccessException",
+            str(wanted),
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ FILE_NAMES: tuple[str, ...] = (
     "trailing-blank.zip ",
     "question?.zip",
     "<script>alert(1)</script>.zip",
+    "<img src=x onerror=alert(1)>.zip",
     "control-\x07-bell.zip",
     "right-to-left-\u202egpj.zip",
     f"{'long' * 60}.zip",

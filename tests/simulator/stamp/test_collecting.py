@@ -15,6 +15,7 @@ import pytest
 from bridge.simulator._command import CommandSpec, CredentialValue, SimulatedError
 from bridge.simulator.stamp import ROLES, StampOptions, StampState, stamp_commands
 from bridge.simulator.stamp._content import filetime
+from bridge.simulator.stamp._destination import FolderDestination
 from tests.support.azurite import Azurite
 from tests.support.fake_context import FakeContext
 from tests.support.samba import Samba
@@ -399,6 +400,18 @@ def test_an_output_path_outside_the_allowed_root_is_denied(tmp_path: Path, where
         collect(stamp(root), Path(where.format(root=root)))
     assert caught.value.error_id == "UnauthorizedAccess,Get-AzureStackLog"
     assert list(tmp_path.iterdir()) == [root]
+
+
+@pytest.mark.parametrize("name", ["../outside.zip", "deep/../../outside.zip", "link/outside.zip"])
+def test_no_name_leads_out_of_the_allowed_root(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    if name.startswith("link"):
+        (root / "link").symlink_to(tmp_path)
+    destination = FolderDestination(str(root), root, "Get-AzureStackLog")
+    with pytest.raises(SimulatedError, match="denied"), destination.open(name):
+        pass
+    assert not (tmp_path / "outside.zip").exists()
 
 
 def test_without_an_allowed_root_no_output_path_is_accepted(tmp_path: Path) -> None:
