@@ -11,7 +11,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from bridge.simulator._command import CommandSpec, CredentialValue, Int64, ParameterSpec, SimulatedError
-from bridge.simulator.session._clixml import SecureText, Thing
+from bridge.simulator.session._clixml import OBJECT, Enum, Scalar, SecureText, Thing, array
 from bridge.simulator.session._records import NAMESPACE, exception
 from bridge.simulator.session._values import text_of, type_name
 
@@ -50,11 +50,8 @@ class Bound:
 
     parameters: Mapping[str, Any]
     common: Mapping[str, Any]
-
-    @property
-    def all(self) -> dict[str, Any]:
-        """Everything, as ``$PSBoundParameters`` shows it."""
-        return {**self.parameters, **self.common}
+    shown: Mapping[str, Any]
+    """Everything as ``$PSBoundParameters`` shows it, with its .NET types."""
 
 
 @dataclass(eq=False)
@@ -89,23 +86,44 @@ def bind(
     """
     bound: dict[str, Any] = {}
     positional: list[Any] = []
+    unknown: list[_Argument] = []
     stream = iter([_parse(name, value) for name, value in arguments])
     for argument in stream:
         if argument.name is None:
             positional.append(argument.value)
             continue
-        spec = _find(command, argument)
+        spec = _find(command, argument.name)
+        if spec is None:
+            unknown.append(argument)
+            continue
         if spec.name in bound:
             raise _already_bound(argument.name)
         value = _value_of(spec, argument, stream)
         bound[spec.name] = convert(spec, value, zone)
     _bind_positional(command, positional, bound, zone)
+    if unknown:  # told only after what could be bound was bound, and so may have failed first
+        raise _not_found(unknown[0])
     _check_mandatory(command, bound, piped=piped)
     own = {spec.name for spec in command.parameters}
+    types = {spec.name: spec.type_name for spec in (*command.parameters, *COMMON_PARAMETERS)}
     return Bound(
         {name: value for name, value in bound.items() if name in own},
         {name: value for name, value in bound.items() if name not in own},
+        {name: _shown(types[name], value) for name, value in bound.items()},
     )
+
+
+def _shown(type_name_: str, value: Any) -> Any:
+    if type_name_ == SWITCH:
+        text = "True" if value else "False"
+        return Thing((SWITCH, "System.ValueType", OBJECT), text=text, adapted=[("IsPresent", bool(value))])
+    if type_name_.endswith("[]") and isinstance(value, list):
+        return array(value, type_name_.removesuffix("[]"))
+    if type_name_ == "System.Uri":
+        return Scalar("URI", str(value))
+    if type_name_ == _PREFERENCE:
+        return Enum(_PREFERENCE, str(value), _PREFERENCES.index(value))
+    return value
 
 
 def positions(command: CommandSpec) -> list[ParameterSpec]:
@@ -143,8 +161,7 @@ def _value_of(spec: ParameterSpec, argument: _Argument, stream: Iterator[_Argume
     return following.value
 
 
-def _find(command: CommandSpec, argument: _Argument) -> ParameterSpec:
-    name = argument.name or ""
+def _find(command: CommandSpec, name: str) -> ParameterSpec | None:
     wanted = name.casefold()
     prefixed: list[ParameterSpec] = []
     for spec in (*command.parameters, *COMMON_PARAMETERS):
@@ -162,9 +179,13 @@ def _find(command: CommandSpec, argument: _Argument) -> ParameterSpec:
             f" Possible matches include: {matches}."
         )
         raise _binding_error(message, "AmbiguousParameter", name)
-    message = f"A parameter cannot be found that matches parameter name '{name}'."
+    return None
+
+
+def _not_found(argument: _Argument) -> BindingError:
+    message = f"A parameter cannot be found that matches parameter name '{argument.name}'."
     specified = type_name(argument.value) if argument.has_value else None
-    raise _binding_error(message, "NamedParameterNotFound", name, specified=specified)
+    return _binding_error(message, "NamedParameterNotFound", argument.name, specified=specified)
 
 
 def _already_bound(name: str) -> BindingError:
@@ -345,12 +366,15 @@ def _validate(spec: ParameterSpec, value: Any) -> None:
         specified=spec.type_name,
         kind="ParameterBindingValidationException",
         category="InvalidData",
-        inner=exception(NAMESPACE + "ValidationMetadataException", reason),
+        inner=exception(NAMESPACE + "ValidationMetadataException", reason, raised=True),
     )
 
 
 def _transformation_error(spec: ParameterSpec, value: Any, reason: str) -> BindingError:
-    cast = exception(NAMESPACE + "PSInvalidCastException", reason)
+    cause = None
+    if spec.type_name == "System.DateTime" and isinstance(value, str):
+        cause = exception("System.FormatException", reason.partition('Error: "')[2].rstrip('"'), raised=True)
+    cast = exception(NAMESPACE + "PSInvalidCastException", reason, inner=cause, raised=True)
     return _binding_error(
         f"Cannot process argument transformation on parameter '{spec.name}'. {reason}",
         "ParameterArgumentTransformationError",
@@ -359,7 +383,7 @@ def _transformation_error(spec: ParameterSpec, value: Any, reason: str) -> Bindi
         specified=type_name(value) or None,
         kind="ParameterBindingArgumentTransformationException",
         category="InvalidData",
-        inner=exception(NAMESPACE + "ArgumentTransformationMetadataException", reason, inner=cast),
+        inner=exception(NAMESPACE + "ArgumentTransformationMetadataException", reason, inner=cast, raised=True),
     )
 
 

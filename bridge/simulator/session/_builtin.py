@@ -261,7 +261,6 @@ def built_in_commands() -> tuple[CommandSpec, ...]:
             "Get-FormatData",
             ParameterSpec("TypeName", strings, position=0),
             ParameterSpec("PowerShellVersion", "System.Version"),
-            kind="Cmdlet",
         ),
         spec("Get-Help", ParameterSpec("Name", text, position=0), ParameterSpec("Category", strings)),
         spec("Measure-Object", piped, aliases=("measure",)),

@@ -52,16 +52,17 @@ class Catalog:
         return found
 
     def matching(self, patterns: Iterable[str], types: int) -> list[Found]:
-        """Commands and aliases whose names match a pattern: aliases, functions, cmdlets, each by name.
+        """Commands and aliases whose names match, pattern by pattern: aliases, functions, cmdlets, each by name.
 
         Args:
             patterns: Names with ``*`` and ``?``.
             types: Flags of System.Management.Automation.CommandTypes.
         """
-        wanted = [pattern.casefold() for pattern in patterns]
+        return [found for pattern in patterns for found in self._matching_one(pattern.casefold(), types)]
 
+    def _matching_one(self, pattern: str, types: int) -> list[Found]:
         def fits(name: str) -> bool:
-            return any(fnmatch.fnmatchcase(name.casefold(), pattern) for pattern in wanted)
+            return fnmatch.fnmatchcase(name.casefold(), pattern)
 
         found: list[Found] = []
         if types & COMMAND_TYPES["Alias"]:
@@ -147,7 +148,7 @@ def command_info(command: CommandSpec) -> Thing:
         text = definition(command)
         head = [
             ("ScriptBlock", Scalar("SBK", text)),
-            ("CmdletBinding", True),
+            ("CmdletBinding", is_advanced(command)),
             ("DefaultParameterSet", command.default_parameter_set),
             ("Definition", text),
             ("Options", "None"),
@@ -206,7 +207,12 @@ def metadata_count(count: int) -> Thing:
 
 
 def _all_parameters(command: CommandSpec) -> list[ParameterSpec]:
-    return [*command.parameters, *COMMON_PARAMETERS]
+    return [*command.parameters, *(COMMON_PARAMETERS if is_advanced(command) else ())]
+
+
+def is_advanced(command: CommandSpec) -> bool:
+    """Whether a command has common parameters; Clear-Host is the one plain function of a restricted session."""
+    return command.name != "Clear-Host"
 
 
 def _output_types() -> Thing:

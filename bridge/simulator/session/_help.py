@@ -27,7 +27,10 @@ def help_info(command: CommandSpec) -> Thing:
         ("CommonParameters", True),
         ("details", _part("details", ("name", command.name), ("noun", ""), ("verb", ""))),
         ("Syntax", _part("syntax", ("syntaxItem", array([syntax_item])))),
-        ("parameters", _part("parameters", ("parameter", array([_parameter(spec, placed) for spec in by_name])))),
+        (
+            "parameters",
+            _part("parameters", ("parameter", array([_parameter(spec, placed, values=False) for spec in by_name]))),
+        ),
         ("inputTypes", _types("inputTypes", "inputType")),
         ("returnValues", _types("returnValues", "returnValue")),
         ("aliases", "None\n"),
@@ -43,9 +46,9 @@ def help_info(command: CommandSpec) -> Thing:
         ("xmlns:maml", "http://schemas.microsoft.com/maml/2004/10"),
         ("Name", command.name),
         ("Category", command.command_type),
-        ("Component", ""),
-        ("Role", ""),
-        ("Functionality", ""),
+        ("Component", None),
+        ("Role", None),
+        ("Functionality", None),
     ]
     return Thing((_ROOT, "CmdletHelpInfo", "HelpInfo"), extended=extended)
 
@@ -58,7 +61,7 @@ def _types(outer: str, inner: str) -> Thing:
     return _part(outer, (inner, _part(inner, ("type", _part("type", ("name", "None\n"))))))
 
 
-def _parameter(spec: ParameterSpec, placed: list[str]) -> Thing:
+def _parameter(spec: ParameterSpec, placed: list[str], *, values: bool = True) -> Thing:
     type_name = short_type(spec.type_name)
     properties: list[tuple[str, Any]] = [
         ("name", spec.name),
@@ -76,7 +79,7 @@ def _parameter(spec: ParameterSpec, placed: list[str]) -> Thing:
         ("position", str(placed.index(spec.name)) if spec.name in placed else "Named"),
         ("aliases", ", ".join(spec.aliases) or "None"),
     ]
-    if spec.validate_set:
+    if spec.validate_set and values:
         group = _part("parameterValueGroup", ("parameterValue", array(spec.validate_set)))
         properties.append(("parameterValueGroup", group))
     return _part("parameter", *properties)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final, Protocol
 
-from psrpcore import Command, PowerShell
+from psrpcore import Command, PowerShell, PSRPCoreError
 from psrpcore.types import PipelineResultTypes, PSRPMessageType, RemoteStreamOptions
 
 from bridge.simulator._command import CommandSpec, Int64, SimulatedError
@@ -192,14 +192,23 @@ class Pipeline:
             pipeline_length=last,
             pipeline_position=position,
         )
-        arguments = [(None if name is None else str(name), plain(value)) for name, value in command.parameters]
+        arguments = [(None if name is None else str(name), self._argument(value)) for name, value in command.parameters]
         piped = position > 1 or self._input is not None
         try:
             bound = bind(spec, arguments, zone=self.surroundings.zone, piped=piped)
         except BindingError as problem:
             raise _TerminatingError(problem.error, invocation, problem.details, problem.inner) from problem
-        invocation = replace(invocation, bound=bound.all)
+        invocation = replace(invocation, bound=bound.shown)
         return _Context(self, invocation, bound.common, command, emit), bound
+
+    def _argument(self, value: Any) -> Any:
+        try:
+            return plain(value)
+        except (ValueError, LookupError, PSRPCoreError) as problem:
+            # GUESS: a SecureString that was not encrypted with the session key.
+            kind = "System.Security.Cryptography.CryptographicException"
+            message = "The data of a SecureString could not be decrypted with the session key."
+            raise _TerminatingError(SimulatedError(message, "CannotDecrypt", "InvalidData", kind)) from problem
 
     def _emit_output(self, value: Any) -> None:
         self.check_stopping()

@@ -131,8 +131,11 @@ def error_record(
     if invocation is not None and invoked and not thrown and "," not in error_id:
         error_id = f"{error_id},{invocation.command}"
     info = _invocation_info(invocation, thrown=thrown) if invocation is not None and invoked else None
+    # Write-Error makes an exception and never raises it; neither does ``throw`` with a text.
+    raised = not (thrown or in_error_stream or reason in ("WriteErrorException", "ParentContainsErrorRecordException"))
+    shown = exception(error.exception_type, error.message, details or {}, inner, thrown=thrown, raised=raised)
     properties: list[tuple[str, Any]] = [
-        ("Exception", exception(error.exception_type, error.message, details or {}, inner, thrown=thrown)),
+        ("Exception", shown),
         ("TargetObject", error.target),
         ("FullyQualifiedErrorId", error_id),
         ("InvocationInfo", info),
@@ -165,8 +168,9 @@ def exception(
     inner: Thing | None = None,
     *,
     thrown: bool = False,
+    raised: bool = False,
 ) -> Thing:
-    """An exception with the properties that its type has."""
+    """An exception with the properties that its type has; one that was ``raised`` by the engine has a trace."""
     types = (type_name, *_BASES.get(type_name, ("System.Exception", OBJECT)))
     adapted: list[tuple[str, Any]] = list((details or {}).items())
     if NAMESPACE + "RuntimeException" in types or type_name == NAMESPACE + "PSInvalidCastException":
@@ -178,10 +182,10 @@ def exception(
     adapted += [
         ("Data", Thing(("System.Collections.ListDictionaryInternal", OBJECT), entries=[])),
         ("InnerException", inner),
-        ("TargetSite", None),
-        ("StackTrace", None),
+        ("TargetSite", "Void Throw()" if raised else None),
+        ("StackTrace", "   at System.Management.Automation.Internal.PipelineProcessor" if raised else None),
         ("HelpLink", None),
-        ("Source", None),
+        ("Source", "System.Management.Automation" if raised else None),
         ("HResult", _HRESULTS.get(type_name, -2146233087)),
     ]
     return Thing(types, text=f"{type_name}: {message}", adapted=adapted)

@@ -55,8 +55,11 @@ def plain(value: Any) -> Any:  # noqa: PLR0912 - one case a type
 
 
 def _object(value: PSObject) -> Any:
-    if value.PSObject.type_names[:1] == ["System.Management.Automation.PSCredential"]:
+    kind = (value.PSObject.type_names or [""])[0].removeprefix("Deserialized.")
+    if kind == "System.Management.Automation.PSCredential":
         return CredentialValue(str(value.UserName), str(value.Password.decrypt()))
+    if kind == "System.Management.Automation.SwitchParameter":
+        return bool(value.IsPresent)  # Import-PSSession's proxies send the structure, not a boolean
     parts: dict[str, list[tuple[str, Any]]] = {}
     for name in ("adapted_properties", "extended_properties"):
         properties = getattr(value.PSObject, name)
