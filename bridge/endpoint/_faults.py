@@ -87,6 +87,8 @@ def opening_error(
             return NotWSManError(**fields, detail="it offers no Negotiate or NTLM authentication")
         case AuthenticationError():
             return AuthenticationFailedError(**fields, username=username)
+        case WSManFaultError() if error.code is None and isinstance(error.__context__, WinRMTransportError):
+            return NotWSManError(**fields, detail=f"HTTP status {error.__context__.code}")
         case WSManFaultError():
             return _opening_fault(error, fields, username, configuration)
         case WinRMTransportError():
@@ -97,7 +99,7 @@ def opening_error(
             return EndpointUnreachableError(**fields, detail="no answer in time")
         case requests.exceptions.RequestException() | OSError():
             return EndpointUnreachableError(**fields, detail=connection_detail(error))
-        case _:
+        case _:  # an answer without a challenge, or one that is no SOAP
             return NotWSManError(**fields, detail=brief(error))
 
 

@@ -14,6 +14,7 @@ import random
 import re
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ class Line:
     def close(self) -> None:
         """Closes the connection; nothing is said to the endpoint."""
         self._given_up.set()
-        self._transport.close()
+        self._close_connections()
 
     def send(self, message: bytes, timeout: Any) -> bytes:
         """Sends one SOAP message and returns the answer, across as many connections as it takes.
@@ -169,7 +170,10 @@ class Line:
                 answer: bytes = self._transport.send(message, timeout=timeout)
             except AuthenticationError as error:
                 refusals += 1
-                if not self.heals or refusals >= _AUTHENTICATION_CHANCES:
+                _close_responses(error)
+                if not self.heals:
+                    raise
+                if refusals >= _AUTHENTICATION_CHANCES:
                     raise AuthenticationFailedError(host=self.address.host, username=self._username) from error
                 cause: Exception = error
             except _BROKEN_LINE as error:
@@ -205,13 +209,34 @@ class Line:
 
     def _reset(self) -> None:
         """A new connection needs a new security context: what was sealed for the old one is refused with 400."""
-        self._transport.close()
+        self._close_connections()
         self._transport.session = None
         self._transport.encryption = None
+
+    def _close_connections(self) -> None:
+        """Closes the sockets now: urllib3 leaves that to the collector of garbage, and an exception may keep them."""
+        session: requests.Session | None = self._transport.session
+        if session is None:
+            return
+        for adapter in session.adapters.values():
+            pools: Any = adapter.poolmanager.pools  # type: ignore[attr-defined]
+            for key in pools.keys():  # noqa: SIM118 - it is no dict, and cannot be iterated over
+                pool = pools.get(key)
+                if pool is not None:
+                    pool.close()
+        session.close()
 
     def _tell(self, state: LineState, detail: str, attempt: int, retry_in_s: float = 0.0) -> None:
         if self._on_line is not None:
             self._on_line(LineEvent(datetime.now(UTC), state, detail, attempt, retry_in_s))
+
+
+def _close_responses(error: BaseException) -> None:
+    """Closes the answer that pypsrp left open when it raised; its socket would stay until the garbage is collected."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            if isinstance(value, requests.Response):
+                value.close()
 
 
 class _HealingTransport:

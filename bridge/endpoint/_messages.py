@@ -367,4 +367,4 @@ def _read_progress(item: CliObject) -> Progress:
 
 def _progress_text(progress: Progress) -> str:
     percent = f" ({progress.percent}%)" if progress.percent >= 0 else ""
-    return f"{progress.activity}: {progress.status}{percent}" if progress.status else f"{progress.activity}{percent}"
+    return ": ".join(filter(None, (progress.activity, progress.status.strip()))) + percent

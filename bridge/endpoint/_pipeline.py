@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
 import requests
 from pypsrp.exceptions import WinRMError, WSManFaultError
-from pypsrp.shell import CommandState, SignalCode, WinRS
+from pypsrp.shell import CommandState, SignalCode
 
 from bridge.endpoint._clixml import UnreadableCliXmlError
 from bridge.endpoint._faults import (
@@ -37,28 +36,13 @@ from bridge.endpoint._messages import (
     unreadable_record,
 )
 from bridge.endpoint._records import ErrorDetail, Record, Stream
-from bridge.errors import BridgeError, SessionLostError
+from bridge.errors import SessionLostError
+
+if TYPE_CHECKING:
+    from bridge.endpoint._session import EndpointSession
 
 THIRD_PARTY = (WinRMError, requests.exceptions.RequestException, RequestLostError, OSError, ParseError, KeyError)
 """What may come out of a request to the endpoint beside an error of the bridge."""
-
-
-class SessionOfPipeline(Protocol):
-    """What a pipeline needs of the session that it runs in."""
-
-    def receive(self, command_id: str) -> tuple[str, bytes]: ...
-
-    def read(self, data: bytes, defragmenter: Defragmenter) -> Iterator[Message | DamagedMessage]: ...
-
-    def second_shell(self) -> AbstractContextManager[WinRS]: ...
-
-    def reconnect(self) -> None: ...
-
-    def disconnect(self) -> None: ...
-
-    def finished(self, pipeline: Pipeline) -> None: ...
-
-    def error(self, error: Exception) -> BridgeError: ...
 
 
 class PipelineState(StrEnum):
@@ -125,7 +109,7 @@ class Outcome:
 class Pipeline:
     """One or more statements that run on the endpoint. ``records`` is for one thread; the rest for any."""
 
-    def __init__(self, session: SessionOfPipeline, ids: SessionIds, command: str | None) -> None:
+    def __init__(self, session: EndpointSession, ids: SessionIds, command: str | None) -> None:
         self.session = session
         self.ids = ids
         self._command = command

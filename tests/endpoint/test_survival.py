@@ -1,0 +1,194 @@
+"""A session outlives what a line does to it: cuts, resets, idle closes, stalls; encrypted, without a lost record."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bridge.endpoint import (
+    Command,
+    EndpointSession,
+    LineEvent,
+    LineState,
+    Parameter,
+    PipelineState,
+    Record,
+    SessionOptions,
+    Stream,
+    open_session,
+)
+from bridge.errors import ExitCode, SessionLostError
+from bridge.stamp import EndpointAddress, Stamp
+from tests.support.simulated_endpoint import ALLOWED, SimulatedEndpoint, simulated_endpoint
+from tests.support.tcp_proxy import TcpProxy
+
+OPTIONS = SessionOptions(
+    connect_timeout_s=2, operation_timeout_s=2, read_timeout_s=4, reconnect_deadline_s=60, idle_timeout_s=3600
+)
+LOG = "Get-AzureStackLog"
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[SimulatedEndpoint]:
+    with simulated_endpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def proxy(simulated: SimulatedEndpoint) -> Iterator[TcpProxy]:
+    with TcpProxy(simulated.server.host, simulated.server.port) as between:
+        yield between
+
+
+@contextmanager
+def session_through(
+    proxy: TcpProxy, simulated: SimulatedEndpoint, events: list[LineEvent], options: SessionOptions = OPTIONS
+) -> Iterator[EndpointSession]:
+    stamp = Stamp("test-stamp", (EndpointAddress("AzS-ERCS01", proxy.host, proxy.port),))
+    with open_session(stamp, simulated.credential, allow=ALLOWED, options=options, on_line=events.append) as session:
+        yield session
+
+
+def ticks(count: int, pause_ms: int) -> Command:
+    return Command(LOG, (Parameter("Mode", "ticks"), Parameter("Count", count), Parameter("PauseMs", pause_ms)))
+
+
+def every_tick(count: int) -> list[str]:
+    return [*(f"tick {number}" for number in range(count)), "finished"]
+
+
+def outputs(records: list[Record]) -> list[str]:
+    return [record.text for record in records if record.stream is Stream.OUTPUT]
+
+
+def repeatedly(work: Callable[[], object], pause_s: float, until: threading.Event) -> threading.Thread:
+    def loop() -> None:
+        while not until.wait(pause_s):
+            work()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("kind", ["reset", "cut"])
+def test_connections_that_break_again_and_again_lose_nothing(
+    simulated: SimulatedEndpoint, proxy: TcpProxy, kind: str
+) -> None:
+    events: list[LineEvent] = []
+    done = threading.Event()
+    with session_through(proxy, simulated, events) as session:
+        pipeline = session.start([ticks(250, 20)])
+        breaker = repeatedly(getattr(proxy, kind), 0.4, done)
+        try:
+            records = list(pipeline.records())
+        finally:
+            done.set()
+            breaker.join()
+    assert outputs(records) == every_tick(250)
+    assert pipeline.wait().state is PipelineState.COMPLETED
+    states = [event.state for event in events]
+    assert LineState.DOWN in states
+    assert LineState.UP in states
+    assert LineState.LOST not in states
+
+
+def test_answers_cut_in_their_middle_lose_nothing(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    events: list[LineEvent] = []
+    with session_through(proxy, simulated, events) as session:
+        pipeline = session.start([Command("Write-Many", (Parameter("Count", 5000),))])
+        proxy.cut_after(250_000)  # more than one answer, less than all
+        proxy.reset()
+        records = list(pipeline.records())
+    assert [record.data["Bytes"] for record in records] == list(range(1, 5001))
+    assert LineState.DOWN in [event.state for event in events]
+
+
+def test_an_idle_connection_that_the_server_closed_is_no_error(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    events: list[LineEvent] = []
+    with session_through(proxy, simulated, events) as session:
+        assert proxy.cut() > 0
+        records = session.run([ticks(1, 1)])
+        assert outputs(records) == every_tick(1)
+
+
+def test_a_line_that_is_away_for_a_while_comes_back(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    events: list[LineEvent] = []
+    with session_through(proxy, simulated, events) as session:
+        pipeline = session.start([ticks(100, 20)])
+        records = []
+        for record in pipeline.records():
+            records.append(record)
+            if len(records) == 20:
+                proxy.refuse()
+                proxy.reset()
+                threading.Timer(3.0, proxy.refuse, (False,)).start()
+    assert outputs(records) == every_tick(100)
+    retrying = [event for event in events if event.state is LineState.RETRYING]
+    assert retrying
+    assert all(event.retry_in_s > 0 and event.detail for event in retrying)
+
+
+def test_a_stalled_line_is_waited_out(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    events: list[LineEvent] = []
+    with session_through(proxy, simulated, events) as session:
+        pipeline = session.start([ticks(100, 20)])
+        records = []
+        for record in pipeline.records():
+            records.append(record)
+            if len(records) == 20:
+                proxy.stall()
+                threading.Timer(6.0, proxy.stall, (False,)).start()
+    assert outputs(records) == every_tick(100)
+
+
+def test_a_line_that_stays_away_ends_with_how_to_go_on(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    events: list[LineEvent] = []
+    short = SessionOptions(
+        connect_timeout_s=1, operation_timeout_s=1, read_timeout_s=2, reconnect_deadline_s=3, idle_timeout_s=60
+    )
+    with session_through(proxy, simulated, events, short) as session:
+        pipeline = session.start([ticks(100_000, 20)])
+        records = pipeline.records()
+        next(records)
+        proxy.refuse()
+        proxy.reset()
+        with pytest.raises(SessionLostError) as caught:
+            list(records)
+        assert caught.value.exit_code is ExitCode.UNREACHABLE
+        assert "attach" in caught.value.advice
+        assert events[-1].state is LineState.LOST
+        proxy.refuse(False)
+        pipeline.stop()
+
+
+def test_a_command_is_carried_out_once_when_its_answer_was_lost(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    events: list[LineEvent] = []
+    with session_through(proxy, simulated, events) as session:
+        shell = session.ids.shell_id
+        proxy.stall()
+        waker = threading.Timer(5.0, lambda: (proxy.reset(), proxy.stall(False)))
+        waker.start()
+        pipeline = session.start([ticks(50, 20)])
+        waker.join()
+        records = list(pipeline.records())
+        assert outputs(records) == every_tick(50)
+        assert shell in str(simulated.server.shells())
+
+
+def test_a_pipeline_is_stopped_while_the_line_is_bad(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    events: list[LineEvent] = []
+    with session_through(proxy, simulated, events) as session:
+        pipeline = session.start([ticks(100_000, 20)])
+        records = pipeline.records()
+        next(records)
+        proxy.reset()
+        stopper = threading.Timer(0.2, pipeline.stop)
+        stopper.start()
+        for _ in records:
+            pass
+        stopper.join()
+    assert pipeline.wait().state is PipelineState.STOPPED
