@@ -516,7 +516,7 @@ class Driver:
         end = self._run.facts.get("end", {}).get("state")
         if end == "stopped":
             state = RunState.STOPPED
-        elif finished.complete and end in {"completed", "lost"} and not finished.unchecked:
+        elif finished.complete and end in {"completed", "lost"} and not finished.unchecked_files:
             state = RunState.DONE
         else:
             state = RunState.PARTIAL
@@ -530,6 +530,7 @@ class Driver:
             scrubber=self._scrubber,
             assess=self._ports.assess,
             emit=self._tell,
+            warn=self._warn,
             cancel=self._control.interrupt_from_now(),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 from bridge.collection._ports import CommandEnd, EndState, LineNews, LineWord, RunningCommand, SessionIdsJson
 from bridge.endpoint import (
@@ -96,7 +95,7 @@ class RealEndpoint:
             on_line=lambda event: on_line(_news(event)),
             deadline_s=deadline_s,
         )
-        return _Running(cast("EndpointSession", pipeline.session), pipeline)
+        return _Running(pipeline.session, pipeline)
 
     def answering(self, stamp: Stamp) -> tuple[str, ...]:
         found = []

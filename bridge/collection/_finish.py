@@ -16,7 +16,7 @@ from typing import Any
 from bridge.bundle import BagInfo, FileDigest, SealedBundle, Unhashed, read_bundle, seal
 from bridge.collection._deliver import show_transfer
 from bridge.collection._documents import SOFTWARE, collection_document, encode
-from bridge.collection._events import HashProgress, Warned
+from bridge.collection._events import Event, HashProgress
 from bridge.collection._journal import RunRecord
 from bridge.collection._plan import PAYLOAD
 from bridge.collection._ports import Assess
@@ -59,6 +59,7 @@ class Finished:
     complete: bool
     coverage: Mapping[str, Any]
     unchecked: tuple[str, ...] = ()
+    unchecked_files: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class Finisher:
     settings: Settings
     scrubber: Scrubber
     assess: Assess
-    emit: Callable[[Any], None]
+    emit: Callable[[Event], None]
+    warn: Callable[[str], None]
     cancel: threading.Event
 
     @property
@@ -94,7 +96,7 @@ class Finisher:
                 if attempt >= self.settings.seal_attempts:
                     raise
                 attempt += 1
-                self.emit(Warned(run_id=self.run.id, text=f"sealing starts again: {error}"))
+                self.warn(f"sealing starts again: {error}")
                 continue
             return self._finished(sealed, unhashed)
 
@@ -114,7 +116,7 @@ class Finisher:
                 if attempt >= self.settings.seal_attempts:
                     raise
                 attempt += 1
-                self.emit(Warned(run_id=self.run.id, text=f"the delivery looks again at what landed: {error}"))
+                self.warn(f"the delivery looks again at what landed: {error}")
 
     def _transfer(self, staging: Store, target: Store, state_dir: Path) -> list[FileResult]:
         items = [_item(entry) for entry in staging.list(PAYLOAD, on_unsafe=self._warn_unsafe)]
@@ -198,7 +200,7 @@ class Finisher:
         self._raise_if_interrupted()
         if unhashed:
             text = f"{len(unhashed)} files could not be read where they are, so they are not hashed"
-            self.emit(Warned(run_id=self.run.id, text=text))
+            self.warn(text)
         return hashes, unhashed
 
     def _raise_if_interrupted(self) -> None:
@@ -217,16 +219,17 @@ class Finisher:
             complete=bool(kept["complete"]),
             coverage=kept["coverage"],
             unchecked=tuple(file.path for file in unhashed),
+            unchecked_files=sealed.unhashed_files,
         )
 
     def _warn_unsafe(self, error: UnsafePathError) -> None:
-        self.emit(Warned(run_id=self.run.id, text=f"the stamp wrote a name that is not safe to use: {error}"))
+        self.warn(f"the stamp wrote a name that is not safe to use: {error}")
 
 
 class _Count:
     """Adds up the bytes that several threads have hashed, and tells of them a few times a second."""
 
-    def __init__(self, run_id: str, total: int, emit: Callable[[Any], None]) -> None:
+    def __init__(self, run_id: str, total: int, emit: Callable[[Event], None]) -> None:
         self._run_id = run_id
         self._total = total
         self._emit = emit
@@ -261,7 +264,7 @@ def _sealed_already(bundle: Store) -> SealedBundle | None:
     for entry in bundle.list(PAYLOAD, on_unsafe=lambda error: None):
         files += 1
         size_bytes += entry.size_bytes
-    return SealedBundle(found.bundle_id, files, size_bytes)
+    return SealedBundle(found.bundle_id, files, size_bytes, found.unhashed_files)
 
 
 def _fingerprint(digests: Iterable[FileDigest]) -> str:

@@ -7,13 +7,15 @@ from datetime import datetime
 
 from bridge.collection._request import Place
 from bridge.errors import (
-    BridgeError,
     PreflightError,
     SasExpiredError,
+    StoreAccessError,
+    StoreAuthenticationError,
     StoreError,
     StoreFullError,
     StoreNotFoundError,
     StorePermissionError,
+    StoreReadOnlyError,
 )
 from bridge.secrets import Secret
 from bridge.store import Store, describe_sas
@@ -79,5 +81,15 @@ def make_output_folder(store: Store, folder: str) -> None:
         return
 
 
-def _as_preflight(error: BridgeError) -> PreflightError:
-    return PreflightError(detail=str(error), fix=error.advice, cause=error.name)
+_ADVICE: tuple[tuple[type[StoreError], str], ...] = (
+    (StoreAuthenticationError, "Check the user name and the password of the share; both are tried only once."),
+    (StoreReadOnlyError, "Let this account write there: on the share and in the folder's own permissions."),
+    (StoreAccessError, "Let this account read, write and list there."),
+    (StoreNotFoundError, "Check the name of the server, the share or container and the folder."),
+)
+"""What to do where the store's own error does not say it."""
+
+
+def _as_preflight(error: StoreError) -> PreflightError:
+    advice = error.advice or next((text for kind, text in _ADVICE if isinstance(error, kind)), "")
+    return PreflightError(detail=str(error), fix=advice, cause=error.name)
