@@ -141,7 +141,7 @@ class EndpointServer:
         Raises:
             OSError: The address cannot be listened on.
         """
-        credential_file.add(self.accounts)
+        credential_file.acquire()
         try:
             if self._tls is not None:
                 self._tls_context, self._bindings, self.certificate_pem = server_identity(
@@ -153,7 +153,7 @@ class EndpointServer:
             if self._failure is not None:
                 raise self._failure
         except BaseException:
-            credential_file.remove(self.accounts)
+            credential_file.release()
             raise
 
     def stop(self) -> None:
@@ -166,7 +166,7 @@ class EndpointServer:
         for session in self._service.closing:
             session.close()
         self._thread = None
-        credential_file.remove(self.accounts)
+        credential_file.release()
 
     def cut_connections(self) -> None:
         """Resets every open connection; sessions live on."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import struct
 import tempfile
 import threading
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,10 +31,18 @@ _NTLM_USER_FILE: Final = "NTLM_USER_FILE"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who may open sessions: ``DOMAIN\\user`` and a throw-away password."""
+    """Somebody who may open sessions: ``DOMAIN\\user`` and a throw-away password.
+
+    Raises:
+        ValueError: The name or the password has a colon or a line break, which pyspnego's file cannot hold.
+    """
 
     username: str
     password: Secret
+
+    def __post_init__(self) -> None:
+        if any(sign in self.username + self.password.reveal() for sign in ":\r\n"):
+            raise ValueError("a simulated account has no colon and no line break in name and password")
 
     @property
     def domain(self) -> str:
@@ -59,67 +67,49 @@ class SealingError(Exception):
 class _CredentialFile:
     """The one file from which pyspnego's acceptor reads, for every simulated endpoint of this process.
 
-    pyspnego takes NTLM credentials only from the file that the process-wide ``NTLM_USER_FILE`` names. Endpoints of
-    one stamp share their account; the file lives while any endpoint does, readable by its owner alone.
+    pyspnego takes NTLM credentials only from the file that the process-wide ``NTLM_USER_FILE`` names. It lives while
+    any endpoint does, readable by its owner alone, and holds credentials only for the moment in which one is checked.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._uses: Counter[tuple[str, str]] = Counter()
-        self._passwords: dict[tuple[str, str], str] = {}
-        self._path: Path | None = None
+        self._uses = 0
+        self._path = Path()
         self._before: str | None = None
 
-    def add(self, accounts: Sequence[Account]) -> None:
-        """Lets ``accounts`` in.
-
-        Raises:
-            ValueError: The same user has another password in another endpoint of this process, or the password cannot
-                be written in the file's format.
-        """
+    def acquire(self) -> None:
+        """One more endpoint needs the file."""
         with self._lock:
-            for account in accounts:
-                password = account.password.reveal()
-                if any(sign in password + account.username for sign in ":\r\n"):
-                    raise ValueError("a simulated account has no colon and no line break in name and password")
-                key = (account.domain.upper(), account.user.upper())
-                if self._uses[key] and self._passwords[key] != password:
-                    raise ValueError(f"{account.username} has another password in a running simulated endpoint")
-                self._uses[key] += 1
-                self._passwords[key] = password
-            self._write()
+            self._uses += 1
+            if self._uses == 1:
+                handle, name = tempfile.mkstemp(prefix="pep-bridge-ntlm-")
+                os.close(handle)
+                self._path = Path(name)
+                self._before = os.environ.get(_NTLM_USER_FILE)
+                os.environ[_NTLM_USER_FILE] = name
 
-    def remove(self, accounts: Sequence[Account]) -> None:
-        """Forgets ``accounts``; the last one removes the file."""
+    def release(self) -> None:
+        """One endpoint less; the last one removes the file."""
         with self._lock:
-            for account in accounts:
-                self._uses[account.domain.upper(), account.user.upper()] -= 1
-            self._write()
+            self._uses -= 1
+            if self._uses:
+                return
+            self._path.unlink(missing_ok=True)
+            if self._before is None:
+                os.environ.pop(_NTLM_USER_FILE, None)
+            else:
+                os.environ[_NTLM_USER_FILE] = self._before
 
-    def _write(self) -> None:
-        lines = [
-            f"{domain}:{user}:{self._passwords[domain, user]}\n" for (domain, user), uses in self._uses.items() if uses
-        ]
-        if not lines:
-            self._delete()
-            return
-        if self._path is None:
-            handle, name = tempfile.mkstemp(prefix="pep-bridge-ntlm-")
-            os.close(handle)
-            self._path = Path(name)
-            self._before = os.environ.get(_NTLM_USER_FILE)
-            os.environ[_NTLM_USER_FILE] = name
-        self._path.write_text("".join(lines), encoding="utf-8")
-
-    def _delete(self) -> None:
-        if self._path is None:
-            return
-        self._path.unlink(missing_ok=True)
-        self._path = None
-        if self._before is None:
-            os.environ.pop(_NTLM_USER_FILE, None)
-        else:
-            os.environ[_NTLM_USER_FILE] = self._before
+    @contextlib.contextmanager
+    def holding(self, accounts: Iterable[Account]) -> Iterator[None]:
+        """The file says who these accounts are while the context is held."""
+        lines = [f"{account.domain}:{account.user}:{account.password.reveal()}\n" for account in accounts]
+        with self._lock:
+            self._path.write_text("".join(lines), encoding="utf-8")
+            try:
+                yield
+            finally:
+                self._path.write_text("", encoding="utf-8")
 
 
 credential_file = _CredentialFile()
@@ -129,7 +119,7 @@ class Acceptor:
     """Authentication and sealing of one TCP connection: it belongs to the connection, as in Windows."""
 
     def __init__(self, accounts: Sequence[Account], bindings: GssChannelBindings | None) -> None:
-        self._accounts = {account.username.casefold(): account.username for account in accounts}
+        self._accounts = accounts
         self._bindings = bindings
         self._context: spnego.ContextProxy | None = None
         self.username: str | None = None
@@ -140,6 +130,10 @@ class Acceptor:
         Raises:
             SpnegoError: The client is not who it says, or the token is no token.
         """
+        with credential_file.holding(self._accounts):
+            return self._step(token)
+
+    def _step(self, token: bytes) -> bytes | None:
         if self._context is None:
             raw = token.startswith(_NTLM_SIGNATURE)
             self._context = spnego.server(
@@ -154,9 +148,7 @@ class Acceptor:
             raise
         if self._context.complete:
             principal = (self._context.client_principal or "").casefold()
-            self.username = self._accounts.get(principal)
-            if self.username is None:  # an account of another endpoint of this process
-                self._context = None
+            self.username = next(a.username for a in self._accounts if a.username.casefold() == principal)
         return answer
 
     def open_sealed(self, body: bytes) -> bytes:
