@@ -430,7 +430,7 @@ def _judge_output(role: RoleCoverage, said: Said) -> None:
     elif said.failed_firmly or said.truncated:
         role.state = RoleState.TRUNCATED
         role.explanation = "The endpoint reported an error for the role after part of its output was there."
-        role.evidence += said.failed_firmly + said.truncated
+        role.evidence = said.failed_firmly + said.truncated + role.evidence
     elif all(file.state is ZipState.EMPTY for file in role.zips):
         role.state = RoleState.EMPTY
         role.explanation = "There are zips, and nothing is in them."
@@ -438,7 +438,7 @@ def _judge_output(role: RoleCoverage, said: Said) -> None:
     elif lost:
         role.state = RoleState.TRUNCATED
         role.explanation = f"Nothing came from {', '.join(sorted(lost))}."
-        role.evidence += [evidence for node in sorted(lost) for evidence in said.machines[node]]
+        role.evidence = [evidence for node in sorted(lost) for evidence in said.machines[node]] + role.evidence
     else:
         role.state = RoleState.COLLECTED
         role.explanation = f"{len(role.zips)} zips arrived."
