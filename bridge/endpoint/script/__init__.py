@@ -5,7 +5,12 @@ from __future__ import annotations
 from bridge.endpoint.script._arguments import read_arguments
 from bridge.endpoint.script._convert import convert_text
 from bridge.endpoint.script._declared import Declared
-from bridge.endpoint.script._judge import Difference, compare_script_with_engine, compare_with_engine
+from bridge.endpoint.script._judge import (
+    Difference,
+    compare_script_with_engine,
+    compare_with_engine,
+    parse_with_engine,
+)
 from bridge.endpoint.script._printer import format_command, format_commands, format_value
 from bridge.endpoint.script._safety import Safety, allow_list, classify, needs_permission, unknown_commands
 from bridge.endpoint.script._script import (
@@ -39,6 +44,7 @@ __all__ = [
     "list_scripts",
     "load_script",
     "needs_permission",
+    "parse_with_engine",
     "read_arguments",
     "read_script",
     "unknown_commands",

@@ -96,7 +96,7 @@ def _to_double(value: Runtime) -> float:
 
 def _to_decimal(value: Runtime) -> Decimal:
     if isinstance(value, str):
-        if not re.fullmatch(r"[+-]?\d{1,20}(?:\.\d{1,7})?", value, re.ASCII):
+        if not re.fullmatch(r"[+-]?\d{1,28}(?:\.\d{1,28})?", value, re.ASCII):
             raise NotExactError("the bridge does not read this as a [decimal]")
         return Decimal(value)
     number = _number_in(value)

@@ -76,11 +76,6 @@ def _check_attributes(source: Source, program: Program) -> None:
     for declaration in program.parameters or ():
         for attribute in declaration.attributes:
             name = attribute.name.lower().removeprefix("system.management.automation.").removesuffix("attribute")
-            if name == "validatescript":
-                fix = "Use ValidateSet or ValidatePattern."
-                source.refuse(
-                    attribute.start, attribute.end, "CantConvertWithScriptBlocks", "a script block cannot be sent", fix
-                )
             if name not in _ATTRIBUTES:
                 detail = f"the bridge does not know the attribute [{attribute.name}]"
                 source.refuse(attribute.start, attribute.end, "BridgeAttribute", detail, "Remove it.")

@@ -60,6 +60,16 @@ def _judge(text: str, answer: _Answer) -> tuple[Difference, ...]:
     return _compare(ours, answer)
 
 
+def parse_with_engine(pwsh: str | Path, text: str) -> tuple[str, ...]:
+    """The errors that a real PowerShell finds in a text when it parses it; empty where it parses.
+
+    Raises:
+        EngineJudgementError: the program cannot be run.
+    """
+    [parsed] = _ask(pwsh, [text], "parse")
+    return parsed.errors
+
+
 def compare_script_with_engine(pwsh: str | Path, script: Script, commands: Sequence[Command]) -> tuple[Difference, ...]:
     """Where a real PowerShell differs on a script and on what it sends; empty where they agree.
 
@@ -69,9 +79,8 @@ def compare_script_with_engine(pwsh: str | Path, script: Script, commands: Seque
     Raises:
         EngineJudgementError: the program cannot be run.
     """
-    [parsed] = _ask(pwsh, [script.text], "parse")
-    if parsed.errors:
-        return tuple(Difference("accepted", f"refused: {error}") for error in parsed.errors)
+    if errors := parse_with_engine(pwsh, script.text):
+        return tuple(Difference("accepted", f"refused: {error}") for error in errors)
     printed = format_commands(commands)
     if REDACTED in printed:
         return ()  # what holds a credential cannot be shown to the engine

@@ -54,9 +54,12 @@ def _literal(found: re.Match[str]) -> NumberLiteral | None:
 
 
 def _hexadecimal(digits: str, suffix: str, multiplier: int) -> int | Int64 | None:
+    if len(digits) == 10 and not suffix and multiplier == 1:
+        value = int(digits, 16)
+        return value if value <= INT32_MAX else value - 2**32  # eight digits are the bits of an [int]
     significant = digits[2:].lstrip("0")
     if suffix == "d" or len(digits) == 2 or len(significant) > 7:
-        return None  # no digits, the sign bit and a trailing d are read differently by version
+        return None  # no digits, a sign bit elsewhere and a trailing d are read differently by version
     return _whole(int(digits, 16) * multiplier, long=suffix == "l")
 
 

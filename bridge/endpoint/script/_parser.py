@@ -384,7 +384,7 @@ class _ProgramReader(ExpressionReader):
         following = self.peek(1)
         if character != END and (character in "([{,\"'@+" or self.at_single_quote() or self.at_double_quote()):
             self._refuse_expression(at_start=at_start)
-        if character == "!" and (forces_new_token(following) or following in "!\"'$@"):
+        if character == "!" and not is_identifier_start(following):
             self._refuse_expression(at_start=at_start)
         if character == "$" and (following in ("(", "{") or self.variable() is not None):
             self._refuse_expression(at_start=at_start)

@@ -60,7 +60,7 @@ def format_value(value: Value) -> str:  # noqa: PLR0912 - one case a kind of val
         case str():
             return _quote(value)
         case int():
-            return str(value) if 0 <= value <= INT32_MAX else f"({value})"
+            return str(value) if value >= 0 else f"([int]'{value}')"
         case Int64():
             return str(value.value) if value.value > INT32_MAX else f"([long]'{value.value}')"
         case float():
