@@ -221,10 +221,13 @@ class ContainerDestination:
             )
         self._location = urlunsplit((parts.scheme, parts.netloc, f"{account}{container}", "", ""))
         self._prefix = prefix
-        from azure.storage.blob import ContainerClient
+        from azure.storage.blob import ContainerClient, ExponentialRetry
 
         self._client = ContainerClient.from_container_url(
-            f"{self._location}?{parts.query}", api_version=api_version, retry_total=2, connection_timeout=15
+            f"{self._location}?{parts.query}",
+            api_version=api_version,
+            retry_policy=ExponentialRetry(initial_backoff=1, increment_base=1, retry_total=2),
+            connection_timeout=15,
         )
 
     @property

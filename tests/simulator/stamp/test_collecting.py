@@ -480,6 +480,17 @@ def test_a_share_that_fills_up_ends_the_command_and_keeps_what_arrived(samba: Sa
     assert zips(samba.path("small") / state.collections[-1].folder)
 
 
+def test_a_share_gets_the_hostile_names_that_it_permits_and_the_collection_goes_on(
+    samba: Samba, tmp_path: Path
+) -> None:
+    state = stamp(tmp_path, smb_port=samba.port, faults=("hostile-names",))
+    command(state).run(FakeContext(), shared(samba, folder="hostile/data"))
+    folder = samba.path("bundles") / "hostile" / "data" / state.collections[-1].folder
+    assert {"aux.zip", "CON", "Hostile-members.zip"} <= {path.name for path in folder.iterdir()}
+    assert max(len(str(path.relative_to(folder))) for path in folder.rglob("*.zip")) > 300
+    assert state.collections[-1].outcome == "finished"
+
+
 @pytest.fixture
 def container(azurite: Azurite) -> tuple[Azurite, str]:
     return azurite, azurite.new_container()
@@ -524,3 +535,16 @@ def test_a_sas_that_does_not_serve_ends_the_command_without_showing_it(
     signature = sas.split("sig=")[1]
     assert signature not in f"{caught.value!r}{ctx.all_text}"
     assert not blobs(azurite, name)
+
+
+def test_a_container_gets_the_hostile_names_that_it_permits(container: tuple[Azurite, str], tmp_path: Path) -> None:
+    azurite, name = container
+    state = stamp(tmp_path, faults=("hostile-names",))
+    uri = f"{azurite.container_url(name)}?{azurite.sas(name).reveal()}"
+    command(state).run(FakeContext(), {"OutputSasUri": uri, "FilterByRole": ["ADFS"]})
+    folder = state.collections[-1].folder
+    # Asked for one by one: a control character in a name makes the whole listing XML that no parser accepts.
+    with azurite.owner(name) as client:
+        for hostile in ("Hostile-members.zip", "C:\\Windows\\Temp\\drive-letter.zip", "control-\x07-bell.zip"):
+            assert client.get_blob_client(f"{folder}/{hostile}").exists()
+    assert state.collections[-1].outcome == "finished"
