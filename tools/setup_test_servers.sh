@@ -35,7 +35,7 @@ npm_package() {
     npm install --prefix "$TOOLS" --no-audit --no-fund --loglevel=error "$package@$version" >&2
 }
 
-debian smbd:samba smbclient:smbclient smbpasswd:samba-common-bin pdbedit:samba-common-bin node:nodejs npm:npm
+debian smbd:samba smbclient:smbclient pdbedit:samba node:nodejs npm:npm
 npm_package azurite "$AZURITE"
 
 if [ "${1:-}" = --bench ]; then

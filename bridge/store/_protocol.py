@@ -80,7 +80,8 @@ class Store(Protocol):
         """A new file, or the replacement of an old one; folders on the way are made.
 
         With ``replace=False`` the commit raises ``StoreExistsError`` where a file of that name is there already;
-        of several writers, in any process, exactly one succeeds.
+        of several writers, in any process, exactly one succeeds. (On a share the name may be seen empty for a moment
+        before the file is there.)
         """
         ...
 

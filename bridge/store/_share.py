@@ -536,6 +536,14 @@ class _ShareWriter:
         if smb.written(reply.body) != length:
             raise ChannelLostError("the server wrote less than it was given")
 
+    def _take_the_name(self) -> None:
+        """Samba looks and then renames: of two renames that may not replace, both can succeed. Making a file that may
+        not be there yet is one step on every server, so the name is taken that way first."""
+        taken = smb.open_file(
+            self._channel, self._full, access=smb.WRITE_DATA, disposition=smb.CREATE, options=smb.FILE_ONLY, sharing=0
+        )
+        smb.close_file(self._channel, taken.file_id)
+
     def _commit(self) -> Entry:
         total = self._sent + len(self._gathered)
         if self._size_bytes is not None and total != self._size_bytes:
@@ -547,7 +555,9 @@ class _ShareWriter:
         while self._asked:
             self._confirm()
         smb.flush(self._channel, self._file_id)
-        smb.rename(self._channel, self._file_id, self._full, replace=self._replace)
+        if not self._replace:
+            self._take_the_name()
+        smb.rename(self._channel, self._file_id, self._full)
         size_bytes, written_at = smb.close_file(self._channel, self._file_id)
         self._is_open = False
         if size_bytes != total:

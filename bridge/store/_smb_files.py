@@ -158,10 +158,10 @@ def flush(channel: Channel, file_id: bytes) -> None:
     _check(channel.take(channel.ask(Commands.SMB2_FLUSH, body)).status)
 
 
-def rename(channel: Channel, file_id: bytes, path: str, *, replace: bool) -> None:
+def rename(channel: Channel, file_id: bytes, path: str) -> None:
+    """Also over a file that is there. FileRenameInformation (MS-FSCC 2.4.42.2)."""
     name = _name(path)
-    # FileRenameInformation (MS-FSCC 2.4.42.2)
-    _set_info(channel, file_id, 10, struct.pack("<B7xQI", replace, 0, len(name)) + name)
+    _set_info(channel, file_id, 10, struct.pack("<B7xQI", 1, 0, len(name)) + name)
 
 
 def delete(channel: Channel, file_id: bytes) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_nothing_that_fails_shows_the_sas(azurite: Azurite, container: str, capl
     signature = sas.reveal().rpartition("sig=")[2]
     told = ""
     gone = ContainerStore(
-        f"http://127.0.0.1:{free_port()}/devstoreaccount1/gone", sas, settings=StoreSettings(retries=1)
+        f"http://127.0.0.1:{free_port()}/devstoreaccount1/gone", sas, settings=StoreSettings(retries=0)
     )
     wrong = opened(azurite, container, sas)
     for store in (gone, wrong):
@@ -331,6 +332,26 @@ def test_a_service_that_is_busy_says_when_to_ask_again() -> None:
             list(store.list())
         assert caught.value.fields["retry_after"] == "7"
         store.close()
+
+
+def test_a_listing_goes_on_from_page_to_page() -> None:
+    markers: list[str] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        marker = parse_qs(handler.path).get("marker", [""])[0]
+        markers.append(marker)
+        following = {"": "second", "second": "third", "third": ""}[marker]
+        properties = "<Content-Length>1</Content-Length><BlobType>BlockBlob</BlobType>"
+        blob = f"<Blob><Name>{marker or 'first'}</Name><Properties>{properties}</Properties></Blob>"
+        blobs = "" if marker == "second" else blob  # a page may be empty and not the last
+        results = f"<Blobs>{blobs}</Blobs><NextMarker>{following}</NextMarker>"
+        text = f"<EnumerationResults ContainerName='c'>{results}</EnumerationResults>"
+        _answer(handler, 200, "", {}, f"<?xml version='1.0' encoding='utf-8'?>{text}")
+
+    with _service(answer) as url:
+        with closing(ContainerStore(url, _SAS, settings=StoreSettings(retries=0))) as store:
+            assert [entry.path for entry in store.list()] == ["first", "third"]
+    assert markers == ["", "second", "third"]
 
 
 def test_an_answer_that_the_client_stumbles_over_is_no_traceback_of_its_own() -> None:

@@ -137,3 +137,8 @@ def test_free_space_is_known_before_the_folder_is_made(tmp_path: Path) -> None:
 
 def test_the_system_path_of_a_folder_is_absolute() -> None:
     assert Path(os_path("relative")).is_absolute()
+
+
+def test_a_folder_of_a_unc_path_is_told_as_one(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path, location="\\\\server\\share")
+    assert store.at("run/data").location == "\\\\server\\share\\run\\data"

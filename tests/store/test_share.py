@@ -11,7 +11,7 @@ import subprocess
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -216,21 +216,48 @@ def test_a_server_that_stalls_is_given_up_after_the_time_set(own_samba: Samba) -
                 process.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("encryption", [False, True])
-def test_a_byte_that_changes_on_the_line_is_noticed(samba: Samba, encryption: bool) -> None:
+def flip_a_bit_of_the_third_chunk() -> Callable[[bytearray], None]:
+    chunks = 0
+
+    def change(frame: bytearray) -> None:
+        nonlocal chunks
+        chunks += len(frame) > MIB
+        if chunks == 3:
+            frame[len(frame) // 2] ^= 0x01
+
+    return change
+
+
+def take_the_signature_off_every_read(frame: bytearray) -> None:
+    if frame[:4] == b"\xfeSMB" and frame[12] == 8:  # MS-SMB2 2.2.1.2: Command READ
+        frame[16] &= ~0x08  # Flags without SMB2_FLAGS_SIGNED
+        frame[48:64] = bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("encryption", "change", "told"),
+    [
+        (False, flip_a_bit_of_the_third_chunk(), "changed on its way"),
+        (True, flip_a_bit_of_the_third_chunk(), "changed on its way"),
+        (False, take_the_signature_off_every_read, "without a signature"),
+    ],
+)
+def test_what_somebody_changes_on_the_line_is_noticed(
+    samba: Samba, encryption: bool, change: Callable[[bytearray], None], told: str
+) -> None:
     with opened(samba) as plain:
         write(plain, "tamper/file.bin", bytes(8 * MIB))
-    with _flipping_proxy(samba.port, after_bytes=3 * MIB) as (port, _):
+    with _proxy(samba.port, change) as (port, _):
         destination = parse_destination(f"smb://127.0.0.1:{port}/bundles")
         settings = StoreSettings(share_encryption=encryption)
         with closing(open_store(destination, credential=samba.credential, settings=settings)) as store:
-            with pytest.raises(StoreUnreachableError, match="changed on its way"):
+            with pytest.raises(StoreUnreachableError, match=told):
                 read(store, "tamper/file.bin")
 
 
 def test_nothing_of_a_file_is_readable_on_the_line_when_encryption_is_asked_for(samba: Samba) -> None:
     marker = b"needle-in-the-haystack" * 100
-    with _flipping_proxy(samba.port, after_bytes=1 << 60) as (port, seen):
+    with _proxy(samba.port, lambda frame: None) as (port, seen):
         destination = parse_destination(f"smb://127.0.0.1:{port}/bundles")
         settings = StoreSettings(share_encryption=True)
         with closing(open_store(destination, credential=samba.credential, settings=settings)) as store:
@@ -271,47 +298,39 @@ def _authentication_file(samba: Samba, folder: Path) -> Path:
 
 
 @contextmanager
-def _flipping_proxy(server_port: int, *, after_bytes: int) -> Iterator[tuple[int, bytearray]]:
-    """Its port and what it saw; it passes one connection on and flips one bit of what the server sends."""
+def _proxy(server_port: int, change: Callable[[bytearray], None]) -> Iterator[tuple[int, bytearray]]:
+    """Its port and what it saw; it passes one connection on and may change each message of the server."""
     seen = bytearray()
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def pump(source: socket.socket, target: socket.socket, flips: bool) -> None:
-        passed = 0
-        with closing(source), closing(target):
-            try:
-                while data := bytearray(source.recv(65536)):
-                    if flips and passed <= after_bytes < passed + len(data):
-                        data[after_bytes - passed] ^= 0x01
-                    passed += len(data)
-                    if passed < 4 * MIB:
-                        seen.extend(data)
-                    target.sendall(data)
-            except OSError:
-                return
-            finally:
-                for end in (source, target):
-                    try:
-                        end.shutdown(socket.SHUT_RDWR)
-                    except OSError:
-                        continue
+    def pump(source: socket.socket, target: socket.socket, change: Callable[[bytearray], None]) -> None:
+        with suppress(OSError), source.makefile("rb") as messages:
+            while len(prefix := messages.read(4)) == 4:
+                frame = bytearray(messages.read(int.from_bytes(prefix, "big")))
+                change(frame)
+                if len(seen) < 4 * MIB:
+                    seen.extend(frame)
+                target.sendall(prefix + frame)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def serve() -> None:
-        try:
+        with suppress(OSError):
             near, _ = listener.accept()
-        except OSError:
-            return
-        far = socket.create_connection(("127.0.0.1", server_port))
-        other = threading.Thread(target=pump, args=(near, far, False))
-        other.start()
-        pump(far, near, True)
-        other.join()
+            far = socket.create_connection(("127.0.0.1", server_port))
+            with near, far:
+                other = threading.Thread(target=pump, args=(near, far, lambda frame: None))
+                other.start()
+                pump(far, near, change)
+                other.join()
 
     thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield listener.getsockname()[1], seen
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(30)

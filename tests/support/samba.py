@@ -93,7 +93,8 @@ class Samba:
         (self.base / "users.map").write_text(f"{unix_user} = collector\n")
         self._conf.write_text(self._configuration())
         subprocess.run(
-            ["smbpasswd", "-c", str(self._conf), "-L", "-a", "-s", unix_user],
+            # Unlike smbpasswd, this needs no root.
+            ["pdbedit", "-s", str(self._conf), "-a", "-t", "-u", unix_user],
             input=f"{PASSWORD}\n{PASSWORD}\n".encode(),
             check=True,
             capture_output=True,
