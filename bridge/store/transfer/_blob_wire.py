@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import ssl
 from base64 import b64decode
@@ -39,6 +40,7 @@ _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,400})")
 _BUSY = {408, 429, 500, 502, 503, 504}
 _LONGEST_RETRY_AFTER_S = 600.0
+EMPTY_SHA256 = hashlib.sha256().hexdigest()
 
 
 class BusyError(StoreUnreachableError):
@@ -148,10 +150,8 @@ class BlobWire:
         return _mark(self._receive(path))
 
     def clear(self, path: str) -> None:
-        """Throws away what is staged under a name, by an empty blob (Put Block List, Remarks)."""
-        head = self._head("PUT", self.access.target(path), 0, "x-ms-blob-type: BlockBlob\r\n")
-        self._send([head], payload=False)
-        self._receive(path)
+        """Throws away what is staged under a name: an empty list deletes what it does not name (Put Block List)."""
+        self.put_block_list(path, [], EMPTY_SHA256)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from bridge.store.transfer._events import FileStatus, Note, TransferItem
 from bridge.store.transfer._line import USUAL_PIECE
 from bridge.store.transfer._pieces import Pieces, Sending
 from bridge.store.transfer._presence import Presence
-from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS
+from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS, Checksum
 from bridge.store.transfer._wire import tls_context
 
 _MOST_TOGETHER = 32
@@ -67,6 +67,54 @@ class _Lane:
         return self.buffer[:size_bytes]
 
 
+class _Agreement:
+    """Which checksum the service checks for one kind of request, found out with the first one."""
+
+    def __init__(self, access: ContainerAccess, chosen: Checksum) -> None:
+        md5 = chosen == "md5" or (chosen == "auto" and access.api_version < _CRC64_SINCE)
+        self.algorithm = Algorithm.MD5 if md5 else Algorithm.CRC64
+        self._location = access.location
+        self._demanded = chosen == "crc64"
+        self._asking = threading.Lock()
+        self._settled = threading.Event()
+        if md5:
+            self._settled.set()
+
+    @property
+    def settled(self) -> bool:
+        return self._settled.is_set()
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Lets one thread find out alone; the others wait for its answer."""
+        if self.settled:
+            yield
+            return
+        with self._asking:
+            yield
+
+    def heard(self, *, echoed: bool) -> bool:
+        """Whether a body that the service accepted is checked; where CRC64 was ignored, MD5 takes its place.
+
+        Every service refuses a body that does not match its ``Content-MD5``, whether it tells the MD5 back or not.
+
+        Raises:
+            StoreError: CRC64 was demanded and the service does not check it.
+        """
+        if self.algorithm is Algorithm.MD5 or echoed:
+            self._settled.set()
+            return True
+        if self._demanded:
+            raise StoreError(
+                store=self._location,
+                detail="the service does not check CRC64",
+                fix="Use the checksum 'auto' or 'md5' for this destination.",
+            )
+        self.algorithm = Algorithm.MD5
+        self._settled.set()
+        return False
+
+
 class ContainerUpload:
     """The work of one upload; ``work`` runs on several threads, which share a pool of connections and buffers."""
 
@@ -75,22 +123,14 @@ class ContainerUpload:
         self._access = access
         self._tls = tls_context(access.ca_file) if access.scheme == "https" else None
         self._pieces = Pieces(delivery.line, most_open=readers, most_together=_MOST_TOGETHER)
-        self._algorithm, certain = self._first_algorithm()
-        self._algorithm_known = threading.Event()
-        if certain:
-            self._algorithm_known.set()
+        self._for_blobs = _Agreement(access, delivery.settings.checksum)
+        self._for_blocks = _Agreement(access, delivery.settings.checksum)
         self._asking = threading.Lock()
         self._may_read = True
         self._arrived: Arrived | None = None
         self._presence: Presence | None = None
         self._lanes: list[_Lane] = []
         self._idle: list[_Lane] = []
-
-    def _first_algorithm(self) -> tuple[Algorithm, bool]:
-        chosen = self._delivery.settings.checksum
-        if chosen == "md5" or (chosen == "auto" and self._access.api_version < _CRC64_SINCE):
-            return Algorithm.MD5, True
-        return Algorithm.CRC64, False
 
     # -- the threads --------------------------------------------------------------------------------------------------
 
@@ -105,8 +145,11 @@ class ContainerUpload:
             StoreError: something that ends the transfer.
             Stopped: the transfer is ending.
         """
-        with self._lane() as lane:
-            self._look_at_target(lane)
+        # The lock before the turn: whoever holds it gives its turn back while it waits for a busy service.
+        with self._asking:
+            if self._presence is None:
+                with self._lane() as lane:
+                    self._look_at_target(lane)
         while (task := self._pieces.next_task()) is not None:
             with self._lane() as lane:
                 if isinstance(task, Sending):
@@ -159,25 +202,22 @@ class ContainerUpload:
     # -- what the target has ------------------------------------------------------------------------------------------
 
     def _look_at_target(self, lane: _Lane) -> None:
-        if self._presence is not None:
-            return
-        with self._asking:
-            attempt = 0
-            while self._presence is None:
-                try:
-                    self._arrived = Arrived(self._listing(lane.wire))
-                    self._presence = Presence(self._delivery, self._arrived, listed=True)
-                except (BusyError, LineError) as error:
-                    attempt += 1
-                    self._try_again(lane, self._access.location, error, attempt)
-                except StoreAccessError:
-                    # A write-only SAS is ordinary: then the journal remembers.
-                    self._delivery.tally.tell(
-                        Note("The SAS does not allow listing: what arrived is known from the journal.")
-                    )
-                    self._arrived = Arrived(())
-                    self._presence = Presence(self._delivery, self._arrived, listed=False)
-            self._delivery.line.answered()
+        attempt = 0
+        while self._presence is None:
+            try:
+                self._arrived = Arrived(self._listing(lane.wire))
+                self._presence = Presence(self._delivery, self._arrived, listed=True)
+            except (BusyError, LineError) as error:
+                attempt += 1
+                self._try_again(lane, self._access.location, error, attempt)
+            except StoreAccessError:
+                # A write-only SAS is ordinary: then the journal remembers.
+                self._delivery.tally.tell(
+                    Note("The SAS does not allow listing: what has arrived is known from the journal.")
+                )
+                self._arrived = Arrived(())
+                self._presence = Presence(self._delivery, self._arrived, listed=False)
+        self._delivery.line.answered()
 
     def _listing(self, wire: BlobWire) -> Iterator[Fact]:
         marker = ""
@@ -210,44 +250,14 @@ class ContainerUpload:
         journal = self._delivery.journal
         return journal.staged(item.path) if journal is not None else []
 
-    # -- the checksum that the service checks -------------------------------------------------------------------------
-
-    @contextmanager
-    def _checksum_settled(self) -> Iterator[None]:
-        """Lets one thread find out alone whether the service checks CRC64; the others wait for its answer."""
-        if self._algorithm_known.is_set():
-            yield
-            return
-        with self._asking:
-            yield
-
-    def _heard(self, *, echoed: bool) -> bool:
-        """Whether a block that the service accepted is checked; where CRC64 was ignored, MD5 takes its place.
-
-        Raises:
-            StoreError: CRC64 was demanded and the service does not know it.
-        """
-        if self._algorithm is Algorithm.MD5 or echoed:
-            self._algorithm_known.set()
-            return True
-        if self._delivery.settings.checksum == "crc64":
-            raise StoreError(
-                store=self._access.location,
-                detail="the service does not check CRC64",
-                fix="Use the checksum 'auto' or 'md5' for this destination.",
-            )
-        self._algorithm = Algorithm.MD5
-        self._algorithm_known.set()
-        return False
-
     # -- small files --------------------------------------------------------------------------------------------------
 
     def _send_together(self, items: list[TransferItem], lane: _Lane) -> None:
         loads = [load for load in self._loads(items, lane) if load is not None]
         attempt = 0
         while loads:
-            with self._checksum_settled():
-                together = self._pieces.most_together if self._algorithm_known.is_set() else 1
+            with self._for_blobs.asked():
+                together = self._pieces.most_together if self._for_blobs.settled else 1
                 now, later = loads[:together], loads[together:]
                 left, error = self._exchange(now, lane)
             loads = left + later
@@ -299,7 +309,8 @@ class ContainerUpload:
 
     def _exchange(self, loads: list[_Load], lane: _Lane) -> tuple[list[_Load], StoreUnreachableError | None]:
         """Sends files at once and takes the answers; returns those to be sent again, and why if it is the line."""
-        puts = [Put(load.item.path, load.data, checksum_of(load.data, self._algorithm), load.sha256) for load in loads]
+        algorithm = self._for_blobs.algorithm
+        puts = [Put(load.item.path, load.data, checksum_of(load.data, algorithm), load.sha256) for load in loads]
         for load in loads:
             load.attempts += 1
         done: list[Finished] = []
@@ -323,7 +334,7 @@ class ContainerUpload:
                     problem = error
                     break
                 else:
-                    if self._heard(echoed=echoed):
+                    if algorithm is Algorithm.MD5 or self._for_blobs.heard(echoed=echoed):
                         done.append(Finished(load.item, load.sha256, load.status, load.attempts, mark))
                     else:
                         left.append(load)
@@ -427,7 +438,7 @@ class ContainerUpload:
 
     def _piece_bytes(self, sending: Sending, left: int) -> int:
         usual = self._delivery.line.piece_bytes()
-        if not self._algorithm_known.is_set() and self._delivery.settings.block_size_bytes is None:
+        if not self._for_blocks.settled and self._delivery.settings.block_size_bytes is None:
             usual = min(usual, _FIRST_BYTES)
         least = -(-left // max(1, MAX_BLOCKS - len(sending.ids) - len(sending.staged)))
         if least > MAX_BLOCK_BYTES:
@@ -444,21 +455,22 @@ class ContainerUpload:
         attempt = repairs = 0
         while not sending.dropped:
             try:
-                with self._checksum_settled():
-                    key = BlockKey(offset, len(piece), checksum_of(piece, self._algorithm))
+                with self._for_blocks.asked():
+                    key = BlockKey(offset, len(piece), checksum_of(piece, self._for_blocks.algorithm))
                     echoed = lane.wire.put_block(path, key.encode(), piece, key.checksum)
-                    if not self._heard(echoed=echoed):
+                    if key.checksum.algorithm is Algorithm.CRC64 and not self._for_blocks.heard(echoed=echoed):
                         continue
                 break
             except (BusyError, LineError) as error:
                 attempt += 1
                 self._try_again(lane, path, error, attempt)
-            except ForeignBlocksError as error:
-                self._clear(sending, error, lane)
             except StoreCorruptError as error:
                 repairs += 1
                 if repairs > _MOST_REPAIRS:
                     raise
+                if isinstance(error, ForeignBlocksError):
+                    self._clear(sending, error, lane)
+                    continue
                 sending.status = "repaired"
                 self._delivery.repair(path, error)
         else:

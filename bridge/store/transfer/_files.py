@@ -42,8 +42,11 @@ class FileCopy:
             Stopped: the transfer is ending.
         """
         buffer = memoryview(bytearray(_BUFFER_BYTES))
-        with self._delivery.line.turn():
-            self._look_at_target()
+        # The lock before the turn: whoever holds it gives its turn back while it waits for a lost line.
+        with self._lock:
+            if self._presence is None:
+                with self._delivery.line.turn():
+                    self._look_at_target()
         while (item := self._next()) is not None:
             with self._delivery.line.turn():
                 self._copy(item, buffer)
@@ -169,19 +172,16 @@ class FileCopy:
     # -- what the target has ------------------------------------------------------------------------------------------
 
     def _look_at_target(self) -> None:
-        with self._lock:
-            attempt = 0
-            while self._presence is None:
-                try:
-                    listing = self._delivery.target.list(on_unsafe=_not_ours)
-                    self._arrived = Arrived(
-                        Fact(entry.path, entry.size_bytes, entry.md5, entry.etag) for entry in listing
-                    )
-                    self._presence = Presence(self._delivery, self._arrived, listed=True)
-                    self._delivery.line.answered()
-                except StoreUnreachableError as error:
-                    attempt += 1
-                    self._delivery.retry(self._delivery.target.location, error, attempt)
+        attempt = 0
+        while self._presence is None:
+            try:
+                listing = self._delivery.target.list(on_unsafe=_not_ours)
+                self._arrived = Arrived(Fact(entry.path, entry.size_bytes, entry.md5, entry.etag) for entry in listing)
+                self._presence = Presence(self._delivery, self._arrived, listed=True)
+            except StoreUnreachableError as error:
+                attempt += 1
+                self._delivery.retry(self._delivery.target.location, error, attempt)
+        self._delivery.line.answered()
 
     def _skipped(self, item: TransferItem, buffer: memoryview) -> bool:
         assert self._presence is not None  # noqa: S101 - set before the first item is taken

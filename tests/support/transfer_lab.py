@@ -1,0 +1,143 @@
+"""What the transfer tests share: trees of files with known content, a proxy that flips bytes, made-up large files."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bridge.store import Entry, Reader, Store
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def make_tree(root: Path, sizes: Mapping[str, int], seed: int = 1) -> Path:
+    """Files of these sizes with content that depends on the seed, and a ``bagit.txt``."""
+    source = random.Random(seed)
+    for path, size in sizes.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.randbytes(size))
+    (root / "bagit.txt").write_text("BagIt-Version: 1.0\n")
+    return root
+
+
+def digests_in_folder(root: Path) -> dict[str, tuple[int, str]]:
+    """Path to size and SHA-256, without any code of the project."""
+    return {
+        path.relative_to(root).as_posix(): (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def digests_in_store(store: Store) -> dict[str, tuple[int, str]]:
+    """Path to size and SHA-256 of what a store gives back when everything in it is read."""
+    found = {}
+    for entry in store.list():
+        digest, size = hashlib.sha256(), 0
+        buffer = memoryview(bytearray(MIB))
+        with store.open_read(entry.path) as reader:
+            while read := reader.readinto(buffer):
+                digest.update(buffer[:read])
+                size += read
+        found[entry.path] = (size, digest.hexdigest())
+    return found
+
+
+class FlippingProxy:
+    """Forwards one TCP target and changes one byte on its way up, once, at a given place of a body."""
+
+    def __init__(self, port: int, *, flip_at: int | None) -> None:
+        self._target = ("127.0.0.1", port)
+        self._flip_at = flip_at
+        self._lock = threading.Lock()
+        self.flipped = 0
+        self.bytes_up = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> FlippingProxy:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in [self._listener, *self._sockets]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self, work: object, *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            self._sockets += [client, server]
+            self._start(self._pump, client, server, True)
+            self._start(self._pump, server, client, False)
+
+    def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(64 * KIB):
+                sink.sendall(self._changed(data) if up else data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def _changed(self, data: bytes) -> bytes:
+        with self._lock:
+            start, self.bytes_up = self.bytes_up, self.bytes_up + len(data)
+            if self._flip_at is None or not start <= self._flip_at < self.bytes_up:
+                return data
+            place = self._flip_at - start
+            self._flip_at = None
+            self.flipped += 1
+        return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+class MadeUpStore:
+    """A source whose files are as large as one likes and take no space: each is its path's digest, repeated."""
+
+    location = "made-up"
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self._sizes = dict(sizes)
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        return (Entry(path, size) for path, size in sorted(self._sizes.items()) if path.startswith(prefix))
+
+    @contextmanager
+    def open_read(self, path: str, offset: int = 0) -> Iterator[Reader]:
+        yield _MadeUpReader(path, self._sizes[path], offset)
+
+
+class _MadeUpReader:
+    def __init__(self, path: str, size_bytes: int, offset: int) -> None:
+        self.size_bytes = size_bytes
+        self._pattern = hashlib.sha256(path.encode()).digest() * 8192
+        self._offset = offset
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        size = min(len(buffer), self.size_bytes - self._offset)
+        done = 0
+        while done < size:
+            start = (self._offset + done) % 32
+            part = self._pattern[start : start + size - done]
+            buffer[done : done + len(part)] = part
+            done += len(part)
+        self._offset += size
+        return size

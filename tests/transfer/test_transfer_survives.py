@@ -1,0 +1,355 @@
+"""A delivery that is killed, cut, stalled or refused goes on where it was, and says truthfully how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.errors import (
+    ApiVersionError,
+    DeliveryFailedError,
+    SourceMismatchError,
+    StoreFullError,
+    StoreReadOnlyError,
+)
+from bridge.secrets import Secret
+from bridge.store import FolderStore, Store, StoreSettings, open_store, parse_destination
+from bridge.store.transfer import (
+    FileFinished,
+    LinePolicy,
+    Repairing,
+    Retrying,
+    TransferEvent,
+    TransferItem,
+    TransferJournal,
+    TransferResult,
+    TransferSettings,
+    transfer,
+)
+from bridge.store.transfer._block_ids import BlockKey
+from bridge.store.transfer._checksum import Algorithm, checksum_of
+from tests.support.azurite import Azurite
+from tests.support.processes import free_port
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.transfer_lab import KIB, MIB, FlippingProxy, digests_in_folder, digests_in_store, make_tree
+
+BLOCK = 64 * KIB
+CONNECTIONS = 2
+SIZES = {
+    "data/role-a.zip": 3 * MIB + 17,
+    "data/role-b.zip": 4 * MIB,
+    "data/sub/role-c.zip": 5 * MIB - 1,
+    **{f"data/small/{number:03}.log": 500 + number * 211 for number in range(120)},
+    "data/empty.log": 0,
+}
+
+
+def container(azurite: Azurite, name: str, *, permissions: str = "racwdl", port: int | None = None) -> Store:
+    url = azurite.container_url(name)
+    if port is not None:
+        url = url.replace(f":{azurite.port}/", f":{port}/")
+    return open_store(parse_destination(f"{url}/west"), sas=azurite.sas(name, permissions))
+
+
+def send(source: Path, target: Store, events: list[TransferEvent] | None = None, **more: Any) -> TransferResult:
+    folder = FolderStore(source)
+    items = [entry for entry in folder.list() if entry.path != "bagit.txt"]
+    told = events if events is not None else []
+    return transfer(folder, target, items, last=[folder.stat("bagit.txt")], on_event=told.append, **more)
+
+
+def settings(**more: Any) -> TransferSettings:
+    return TransferSettings(**{"connections": CONNECTIONS, "block_size_bytes": BLOCK, "first_back_off_s": 0.05, **more})
+
+
+def start_child(source: Path, url: str, sas: Secret, journal: Path, rate: int | None) -> subprocess.Popen[str]:
+    given = {"block_size_bytes": BLOCK, "connections": CONNECTIONS, "rate": rate}
+    environment = {**os.environ, "PEP_BRIDGE_SAS": sas.reveal(), "PEP_BRIDGE_TEST_SETTINGS": json.dumps(given)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.transfer_child", str(source), url, "west", str(journal)],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is the operating system's there")
+@pytest.mark.parametrize(("permissions", "kills"), [("racwdl", 20), ("cw", 8)], ids=["may-read", "write-only"])
+def test_killed_at_random_moments_it_sends_only_the_blocks_in_flight_twice(
+    azurite: Azurite, tmp_path: Path, permissions: str, kills: int
+) -> None:
+    source = make_tree(tmp_path / "source", SIZES)
+    name = azurite.new_container()
+    moments = random.Random(20)
+    done = 0
+    with TcpProxy("127.0.0.1", azurite.port) as proxy:
+        url = azurite.container_url(name).replace(f":{azurite.port}/", f":{proxy.port}/")
+        sas = azurite.sas(name, permissions)
+        for _ in range(kills):
+            child = start_child(source, url, sas, tmp_path / "journal.sqlite", rate=20_000_000)
+            assert child.stdout is not None
+            if child.stdout.readline() == "ready\n":
+                threading.Event().wait(moments.uniform(0, 0.1))
+            child.send_signal(signal.SIGKILL)
+            done += child.wait() == -signal.SIGKILL
+            child.stdout.close()
+        before_the_last = proxy.bytes_up
+        child = start_child(source, url, sas, tmp_path / "journal.sqlite", rate=None)
+        output, _ = child.communicate()
+        sent = proxy.bytes_up
+    assert child.returncode == 0, output
+    assert done == kills
+    assert digests_in_store(container(azurite, name)) == digests_in_folder(source)
+    total = sum(size for size, _ in digests_in_folder(source).values())
+    assert 0 < before_the_last < total, "the kills must hit a delivery that is under way"
+    requests = (total // BLOCK + len(SIZES) + kills * 50) * 700
+    twice = sent - total
+    # At each kill every connection may have had one block, or one lot of small files as large as a block, on the way.
+    assert twice <= kills * CONNECTIONS * BLOCK + requests
+    print(f"{kills} kills: {total} bytes to deliver, {twice} sent beyond them (requests' own bytes included)")
+
+
+def test_a_line_that_is_cut_reset_and_stalled_loses_no_work(azurite: Azurite, tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", SIZES)
+    name = azurite.new_container()
+    events: list[TransferEvent] = []
+    ended = threading.Event()
+    with TcpProxy("127.0.0.1", azurite.port) as proxy:
+
+        def spoil() -> None:
+            turns: list[Callable[[], object]] = [
+                proxy.reset,
+                proxy.cut,
+                lambda: proxy.stall(True),
+                lambda: proxy.stall(False),
+                lambda: proxy.refuse(True),
+            ]
+            turns += [proxy.reset, lambda: proxy.refuse(False)]
+            number = 0
+            while not ended.wait(0.15):
+                turns[number % len(turns)]()
+                number += 1
+            proxy.stall(False)
+            proxy.refuse(False)
+
+        spoiler = threading.Thread(target=spoil)
+        spoiler.start()
+        try:
+            target = container(azurite, name, port=proxy.port)
+            send(source, target, events, settings=settings(policy=LinePolicy(60_000_000), io_timeout_s=2.0))
+        finally:
+            ended.set()
+            spoiler.join()
+    assert digests_in_store(container(azurite, name)) == digests_in_folder(source)
+    assert any(isinstance(event, Retrying) for event in events)
+    finished = [event.result.path for event in events if isinstance(event, FileFinished)]
+    assert sorted(finished) == sorted(digests_in_folder(source)), "each file is told of once"
+    assert finished[-1] == "bagit.txt"
+
+
+def test_a_block_changed_on_the_way_is_refused_and_sent_again(azurite: Azurite, tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", {"data/role.zip": 2 * MIB})
+    name = azurite.new_container()
+    events: list[TransferEvent] = []
+    with FlippingProxy(azurite.port, flip_at=MIB) as proxy:
+        result = send(source, container(azurite, name, port=proxy.port), events, settings=settings())
+    assert proxy.flipped == 1
+    assert digests_in_store(container(azurite, name)) == digests_in_folder(source)
+    assert [event.path for event in events if isinstance(event, Repairing)] == ["data/role.zip"]
+    assert result.repaired == 1
+
+
+def test_a_small_file_changed_on_the_way_is_refused_and_sent_again(azurite: Azurite, tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", {f"data/{number}.log": 20_000 for number in range(10)})
+    name = azurite.new_container()
+    events: list[TransferEvent] = []
+    with FlippingProxy(azurite.port, flip_at=105_000) as proxy:
+        send(source, container(azurite, name, port=proxy.port), events, settings=settings())
+    assert proxy.flipped == 1
+    assert digests_in_store(container(azurite, name)) == digests_in_folder(source)
+    assert [type(event) for event in events].count(Repairing) == 1
+
+
+class FadingSas:
+    """A SAS whose owner takes the right to write away after so many requests."""
+
+    def __init__(self, good: Secret, read_only: Secret, *, after: int) -> None:
+        self._good, self._read_only, self._left = good, read_only, after
+
+    def reveal(self) -> str:
+        self._left -= 1
+        return (self._good if self._left > 0 else self._read_only).reveal()
+
+
+def test_a_container_that_turns_read_only_half_way_keeps_what_arrived_and_goes_on_when_mended(
+    azurite: Azurite, tmp_path: Path
+) -> None:
+    source = make_tree(tmp_path / "source", SIZES)
+    name = azurite.new_container()
+    read_only = azurite.sas(name, "rl")
+    target = container(azurite, name)
+    target.sas = FadingSas(azurite.sas(name), read_only, after=100)  # type: ignore[attr-defined]
+    with TransferJournal(tmp_path / "journal.sqlite") as journal:
+        with pytest.raises(DeliveryFailedError) as failure:
+            send(source, target, settings=settings(), journal=journal)
+        assert failure.value.exit_code == 11
+        assert isinstance(failure.value.__cause__, StoreReadOnlyError)
+        assert "sig=" not in str(failure.value).replace("sig=***", "")
+        assert "bagit.txt" not in digests_in_store(container(azurite, name)), "an unfinished bundle has no bagit.txt"
+        result = send(source, container(azurite, name), settings=settings(), journal=journal)
+    assert digests_in_store(container(azurite, name)) == digests_in_folder(source)
+    assert result.bytes_sent < sum(SIZES.values()) - 3 * MIB
+    assert result.resumed + result.skipped > 0
+
+
+def test_a_share_whose_disk_fills_keeps_what_arrived_and_goes_on_when_there_is_space(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    source = make_tree(tmp_path / "source", {"data/a.zip": 2 * MIB, "data/b.zip": 5 * MIB})
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(3 * MIB))
+    target = FolderStore(small_disk / "west")
+    with pytest.raises(DeliveryFailedError) as failure:
+        send(source, target, settings=settings())
+    assert failure.value.exit_code == 11
+    assert isinstance(failure.value.__cause__, StoreFullError)
+    assert not (small_disk / "west" / "bagit.txt").exists()
+    ballast.unlink()
+    events: list[TransferEvent] = []
+    result = send(source, target, events, settings=settings())
+    assert digests_in_folder(small_disk / "west") == digests_in_folder(source)
+    assert result.resumed + result.skipped > 0
+    assert result.bytes_sent < 7 * MIB
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = sys.platform == "linux" and os.geteuid() == 0
+    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], check=False).returncode:
+        pytest.skip("not run: mounting a small disk needs root on Linux")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_half_written_file_in_a_folder_is_continued_after_its_written_part_was_checked(tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", {"data/role.zip": 6 * MIB})
+    content = (source / "data/role.zip").read_bytes()
+    target = FolderStore(tmp_path / "target")
+    spoiled = bytearray(content[: 4 * MIB])
+    spoiled[3 * MIB] ^= 1
+    with target.open_resume("data/role.zip", 0, len(content)) as writer:
+        writer.write(bytes(spoiled))
+    result = send(source, target)
+    assert digests_in_folder(tmp_path / "target") == digests_in_folder(source)
+    assert result.resumed == 1
+    # 2.5 MiB are surely good (compared by half a MiB at a time), what follows the flipped byte is written anew.
+    assert 3 * MIB <= result.bytes_sent <= 3.5 * MIB + KIB
+
+
+@pytest.mark.slow
+def test_a_copy_to_a_folder_killed_at_random_moments_goes_on(tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", SIZES)
+    moments = random.Random(7)
+    for _ in range(8):
+        child = start_child(source, str(tmp_path), Secret("unused"), tmp_path / "journal.sqlite", rate=60_000_000)
+        assert child.stdout is not None
+        if child.stdout.readline() == "ready\n":
+            threading.Event().wait(moments.uniform(0, 0.15))
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    child = start_child(source, str(tmp_path), Secret("unused"), tmp_path / "journal.sqlite", rate=None)
+    output, _ = child.communicate()
+    assert child.returncode == 0
+    assert digests_in_store(FolderStore(tmp_path / "west")) == digests_in_folder(source)
+    result = json.loads(output.splitlines()[-1])
+    assert result["resumed"] + result["skipped"] > 0
+    assert [path for path in (tmp_path / "west").rglob("*") if path.name.startswith(".")] == [], (
+        "no partial file is left"
+    )
+
+
+def test_blocks_that_another_tool_has_staged_are_cleared_out_of_the_way(azurite: Azurite, tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", {"data/role.zip": MIB})
+    name = azurite.new_container()
+    with azurite.owner(name) as owner, owner.get_blob_client("west/data/role.zip") as blob:
+        blob.stage_block("AAAA", b"another tool's block")
+    send(source, container(azurite, name), settings=settings())
+    assert digests_in_store(container(azurite, name)) == digests_in_folder(source)
+
+
+def test_staged_blocks_that_the_service_has_dropped_since_are_sent_again(azurite: Azurite, tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", {"data/role.zip": MIB})
+    name = azurite.new_container()
+    write_only = container(azurite, name, permissions="cw")
+    content = (source / "data/role.zip").read_bytes()
+    with TransferJournal(tmp_path / "journal.sqlite") as journal:
+        checksum = checksum_of(memoryview(content[:BLOCK]), Algorithm.MD5)
+        journal.record_block("data/role.zip", BlockKey(0, BLOCK, checksum))  # an answer of more than a week ago
+        events: list[TransferEvent] = []
+        result = send(source, write_only, events, settings=settings(), journal=journal)
+    assert digests_in_store(container(azurite, name)) == digests_in_folder(source)
+    assert result.repaired == 1
+
+
+def test_a_source_that_is_not_what_its_manifest_says_is_named_and_not_delivered(
+    azurite: Azurite, tmp_path: Path
+) -> None:
+    source = make_tree(tmp_path / "source", {"data/good.zip": MIB, "data/large.zip": MIB, "data/small.log": 100})
+    digests = digests_in_folder(source)
+    for path in ("data/large.zip", "data/small.log"):
+        content = bytearray((source / path).read_bytes())
+        content[50] ^= 1
+        (source / path).write_bytes(content)
+    items = [
+        TransferItem(path, size, sha256) for path, (size, sha256) in sorted(digests.items()) if path != "bagit.txt"
+    ]
+    last = [TransferItem("bagit.txt", digests["bagit.txt"][0])]
+    target = container(azurite, azurite.new_container())
+    with pytest.raises(SourceMismatchError) as failure:
+        transfer(FolderStore(source), target, items, last=last, settings=settings())
+    assert "data/large.zip" in str(failure.value)
+    assert "data/small.log" in str(failure.value)
+    assert "good" not in str(failure.value)
+    assert [entry.path for entry in target.list()] == ["data/good.zip"]
+
+
+def test_a_target_that_cannot_be_reached_is_given_up_in_time_and_said(tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", {"data/role.zip": MIB})
+    sas = Secret("sv=2019-02-02&sr=c&sp=rwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
+    target = open_store(parse_destination(f"http://127.0.0.1:{free_port()}/account/container"), sas=sas)
+    events: list[TransferEvent] = []
+    with pytest.raises(DeliveryFailedError) as failure:
+        send(source, target, events, settings=settings(connect_give_up_after_s=1.0))
+    assert "nothing has got through" in str(failure.value)
+    assert any(isinstance(event, Retrying) for event in events)
+    assert "c2VjcmV0" not in str(failure.value)
+
+
+def test_a_version_that_the_service_does_not_know_is_named(azurite: Azurite, tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", {"data/role.zip": MIB})
+    name = azurite.new_container()
+    target = open_store(
+        parse_destination(azurite.container_url(name)),
+        sas=azurite.sas(name),
+        settings=StoreSettings(api_version="2099-01-01"),
+    )
+    with pytest.raises(DeliveryFailedError) as failure:
+        send(source, target, settings=settings())
+    assert isinstance(failure.value.__cause__, ApiVersionError)
+    assert "2099-01-01" in str(failure.value)
