@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.bundle._files import read_chunks, read_small, sha256_of
-from bridge.bundle._manifest import MAX_MANIFEST_BYTES, ManifestEntry, parse_manifest
+from bridge.bundle._manifest import MAX_MANIFEST_BYTES, ManifestEntry, parse_manifest, parse_sizes
 from bridge.bundle._names import format_bundle_id
 from bridge.bundle._tags import (
     BAG_INFO,
@@ -16,6 +16,7 @@ from bridge.bundle._tags import (
     MANIFEST,
     MAX_BAG_INFO_BYTES,
     MAX_DECLARATION_BYTES,
+    SIZES,
     TAG_MANIFEST,
     parse_bag_info,
     parse_oxum,
@@ -29,9 +30,11 @@ MAX_DOCUMENT_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class PayloadFile:
-    """One line of the manifest: a path relative to the bundle's root, and its SHA-256 in hex."""
+    """One line of the manifest: a path relative to the bundle's root, its SHA-256 in hex, and the size that it had when
+    it was sealed (``None`` in the bag of another tool, which writes no sizes)."""
 
     path: str
+    size_bytes: int | None
     sha256: str
 
 
@@ -65,9 +68,23 @@ class Bundle:
 
     def files(self) -> Iterator[PayloadFile]:
         """What the manifest lists, in its order; lines that cannot be used are left to ``verify``."""
+        sizes = self._sizes()
+        size = next(sizes, None)
         for line in parse_manifest(read_chunks(self.store, MANIFEST, MAX_MANIFEST_BYTES)):
-            if isinstance(line, ManifestEntry):
-                yield PayloadFile(line.path, line.value)
+            if not isinstance(line, ManifestEntry):
+                continue
+            while size is not None and size.path < line.path:  # both lists are sorted; unhashed files have a size only
+                size = next(sizes, None)
+            known = size is not None and size.path == line.path
+            yield PayloadFile(line.path, int(size.value) if known and size else None, line.value)
+
+    def _sizes(self) -> Iterator[ManifestEntry]:
+        try:
+            for line in parse_sizes(read_chunks(self.store, SIZES, MAX_MANIFEST_BYTES)):
+                if isinstance(line, ManifestEntry):
+                    yield line
+        except StoreNotFoundError:
+            return  # the bag of another tool
 
     def document(self, name: str) -> Any:
         """A JSON document (``collection.json``, ``coverage.json``), parsed; raises ``NotABundleError`` where it is

@@ -12,10 +12,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from heapq import nsmallest
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.bundle._names import format_bundle_id
-from bridge.bundle._seal import FileDigest
 from bridge.bundle._tags import in_words
 
 if TYPE_CHECKING:
@@ -102,15 +101,28 @@ class _Step:
 @dataclass(frozen=True, slots=True)
 class _Hash:
     path: str
-    size_bytes: int
+    size_bytes: int | None
     sha256: str
+
+
+class HashedFile(Protocol):
+    """One payload file to show: a ``FileDigest``, or a line of a sealed bundle's manifest."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int | None: ...
+
+    @property
+    def sha256(self) -> str: ...
 
 
 def render_report(
     *,
     collection: Any,
     coverage: Any,
-    digests: Iterable[FileDigest] = (),
+    digests: Iterable[HashedFile] = (),
     bundle_id: str | None = None,
 ) -> bytes:
     """The page, in UTF-8; the same documents give the same bytes.
@@ -177,7 +189,7 @@ def _moment(moment: datetime | None) -> str:
 
 
 def _page(
-    collection: Mapping[str, Any], coverage: Mapping[str, Any], digests: Iterable[FileDigest]
+    collection: Mapping[str, Any], coverage: Mapping[str, Any], digests: Iterable[HashedFile]
 ) -> Mapping[str, Any]:
     window = _mapping(_mapping(coverage.get("window")).get("asked"))
     since, until = _time(window.get("since")), _time(window.get("until"))
@@ -334,7 +346,7 @@ def _duration(length: timedelta) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number) or "at once"
 
 
-def _hashes(digests: Iterable[FileDigest]) -> tuple[list[_Hash], int]:
+def _hashes(digests: Iterable[HashedFile]) -> tuple[list[_Hash], int]:
     count = 0
 
     def counted() -> Iterable[_Hash]:
@@ -343,7 +355,7 @@ def _hashes(digests: Iterable[FileDigest]) -> tuple[list[_Hash], int]:
             count += 1
             yield _Hash(digest.path, digest.size_bytes, digest.sha256)
 
-    largest = nsmallest(_MAX_HASHES, counted(), key=lambda file: (-file.size_bytes, file.path))
+    largest = nsmallest(_MAX_HASHES, counted(), key=lambda file: (-(file.size_bytes or 0), file.path))
     return sorted(largest, key=lambda file: file.path), max(0, count - _MAX_HASHES)
 
 

@@ -127,7 +127,8 @@ def test_a_bag_that_the_bagit_library_made_is_read_and_verified(root: Path, stor
     (root / "a folder" / "ü.log").write_bytes(b"log")
     bagit.make_bag(str(root), {"Source-Organization": "Contoso"}, checksums=["sha256", "md5"])
     assert read_bundle(store).field("Source-Organization") == "Contoso"
-    assert [file.path for file in read_bundle(store).files()] == ["data/Storage.zip", "data/a folder/ü.log"]
+    listed = [(file.path, file.size_bytes) for file in read_bundle(store).files()]
+    assert listed == [("data/Storage.zip", None), ("data/a folder/ü.log", None)]
     for fast in (False, True):
         assert verify(store, fast=fast).findings == ()
 
@@ -271,6 +272,9 @@ def test_an_unhashed_file_is_said_and_no_tool_calls_the_bundle_valid(root: Path,
     assert sealed.payload_files == len(PAYLOAD)
     bundle = read_bundle(store)
     assert bundle.unhashed_files == 1
+    assert {(file.path, file.size_bytes) for file in bundle.files()} == {
+        (path, len(content)) for path, content in PAYLOAD.items() if path != STORAGE
+    }
     assert bundle.payload is None
     report = verify(store)
     assert report.verdict is Verdict.UNPROVEN
@@ -324,7 +328,9 @@ def test_a_sealed_bundle_is_read_back(root: Path, store: Store) -> None:
     assert bundle.bundle_id == sealed.bundle_id
     assert bundle.spoken == sealed.spoken
     assert bundle.payload == (sealed.payload_bytes, sealed.payload_files)
-    assert {file.path: file.sha256 for file in bundle.files()} == {file.path: file.sha256 for file in digests_of()}
+    assert {(file.path, file.size_bytes, file.sha256) for file in bundle.files()} == {
+        (file.path, file.size_bytes, file.sha256) for file in digests_of()
+    }
     assert bundle.document("collection.json") == {"schema_version": 1}
 
 
