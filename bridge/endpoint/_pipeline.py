@@ -144,6 +144,9 @@ class Pipeline:
             SessionGoneError: The endpoint no longer has the session.
         """
         while self._ended is None:
+            if self._leaving.is_set():  # what the endpoint still holds is for the one who attaches
+                self._end(PipelineState.DISCONNECTED)
+                break
             try:
                 state, data = self._early_or_next()
             except THIRD_PARTY as error:

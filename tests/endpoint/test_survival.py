@@ -170,7 +170,12 @@ def test_a_command_is_carried_out_once_when_its_answer_was_lost(simulated: Simul
     with session_through(proxy, simulated, events) as session:
         shell = session.ids.shell_id
         proxy.stall()
-        waker = threading.Timer(5.0, lambda: (proxy.reset(), proxy.stall(False)))
+
+        def wake() -> None:
+            proxy.reset()
+            proxy.stall(False)
+
+        waker = threading.Timer(5.0, wake)
         waker.start()
         pipeline = session.start([ticks(50, 20)])
         waker.join()
