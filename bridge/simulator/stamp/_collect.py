@@ -447,4 +447,3 @@ class _OutputLog:
 
     def _raw(self, line: str) -> None:
         self._sink.write(f"{line}\r\n".encode("utf-8", "backslashreplace"))
-        self._sink.flush()

@@ -29,8 +29,6 @@ class Sink(Protocol):
 
     def write(self, data: bytes, /) -> int: ...
 
-    def flush(self) -> None: ...
-
 
 class Destination(Protocol):
     """One place that a collection, or a transcript, is written to. Names have ``/`` between their parts."""
@@ -66,9 +64,6 @@ class NoDestination:
 class _Discard:
     def write(self, data: bytes, /) -> int:
         return len(data)
-
-    def flush(self) -> None:
-        """Nothing is held."""
 
 
 class FolderDestination:
@@ -198,9 +193,6 @@ class _ShareSink:
             done += self._file.write(view[done : done + _SMB_WRITE_BYTES].tobytes())
         return done
 
-    def flush(self) -> None:
-        self._file.flush()
-
 
 class ContainerDestination:
     """A blob container by SAS URI; the path behind the container is a prefix of every name.
@@ -275,9 +267,6 @@ class _BlobSink:
             self._stage(bytes(self._held[:BLOCK_BYTES]))
             del self._held[:BLOCK_BYTES]
         return len(data)
-
-    def flush(self) -> None:
-        """Blocks are staged when they are full."""
 
     def commit(self) -> None:
         from azure.storage.blob import BlobBlock

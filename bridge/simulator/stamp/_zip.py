@@ -11,7 +11,7 @@ from bridge.simulator.stamp._destination import Sink
 from bridge.simulator.stamp._plan import Member, ZipPlan
 
 _DEFLATED_UP_TO_BYTES = 4 * 1024
-_FEWEST_BYTES_A_WRITE = 256 * 1024
+_FEWEST_BYTES_A_WRITE = 1024 * 1024
 
 
 class ZipSink:
@@ -41,7 +41,6 @@ class ZipSink:
             self._left -= len(data)
         if data:
             self._sink.write(data)
-            self._sink.flush()
             self.written_bytes += len(data)
             self._advance(len(data))
 
