@@ -9,6 +9,7 @@ from bridge.simulator._command import (
     SimulatedError,
 )
 from bridge.simulator._server import EndpointServer, ShellSnapshot
+from bridge.simulator._stdio import serve_stdio
 from bridge.simulator._tls import TlsOptions
 from bridge.simulator.wsman._auth import Account, throw_away_account
 from bridge.simulator.wsman._faults import ProtocolFaults
@@ -25,5 +26,6 @@ __all__ = [
     "ShellSnapshot",
     "SimulatedError",
     "TlsOptions",
+    "serve_stdio",
     "throw_away_account",
 ]

@@ -108,7 +108,8 @@ def test_an_unknown_configuration_is_worded_as_by_a_real_host(server: EndpointSe
 
 def test_https_carries_sessions_and_enforces_channel_binding() -> None:
     with EndpointServer(RECORDED_COMMANDS, tls=TlsOptions()) as server:
-        secure: dict[str, Any] = {"port": server.https_port, "ssl": True, "cert_validation": False, "encryption": "auto"}
+        secure: dict[str, Any] = {"port": server.https_port, "ssl": True, "cert_validation": False}
+        secure["encryption"] = "auto"
         with opened(server, **secure) as pool:
             assert command(pool, "Get-AzureStackLog", Mode="nonterm").invoke() == ["after"]
         with pytest.raises(AuthenticationError), opened(server, **secure, negotiate_send_cbt=False):

@@ -165,6 +165,11 @@ class Session:
                     self._stop(identifier, pipeline)
         outbox.release()
 
+    def writes_to(self, outbox: Outbox) -> bool:
+        """Whether a pipeline that has not ended writes to ``outbox``."""
+        with self._lock:
+            return any(own is outbox for _, own in self._pipelines.values())
+
     def _stop(self, identifier: uuid.UUID, pipeline: Pipeline) -> None:
         pipeline.stop()
         if identifier in self._waiting:  # never started: run it now, only to say that it stopped
