@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import time
 from pathlib import Path
+
+import psutil
 
 
 def free_port() -> int:
@@ -16,7 +19,7 @@ def free_port() -> int:
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, timeout_s: float = 60) -> None:
-    """Returns once the server accepts connections.
+    """Returns once this process listens on the port.
 
     Raises:
         RuntimeError: it ended, or does not accept in time; with the end of its log.
@@ -25,12 +28,12 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, timeou
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"it ended with {process.returncode}: {_tail(log)}")
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
+        # Asked of the process itself: somebody else's server may have taken the port meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            listening = psutil.Process(process.pid).net_connections("tcp4")
+            if any(line.laddr.port == port and line.status == psutil.CONN_LISTEN for line in listening):
+                return
+        time.sleep(0.05)
     raise RuntimeError(f"it does not accept connections on port {port}: {_tail(log)}")
 
 
