@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
-
 import requests
 from pypsrp.exceptions import AuthenticationError, WinRMError, WinRMTransportError, WSManFaultError
 
-from bridge.endpoint._line import RequestLostError, brief
+from bridge.endpoint._line import RequestLostError
 from bridge.endpoint._records import ErrorDetail
+from bridge.endpoint._words import brief, connection_detail
 from bridge.errors import (
     AuthenticationFailedError,
     BridgeError,
@@ -109,32 +107,6 @@ def tls_error(error: Exception, host: str, port: int, stamp: str = "") -> Bridge
     if "certificate" in text.lower() or "hostname" in text.lower():
         return CertificateRejectedError(host=host, port=port, stamp=stamp, detail=text)
     return NotWSManError(host=host, port=port, stamp=stamp, detail=f"no TLS on port {port}: {text}")
-
-
-def connection_detail(error: BaseException) -> str:
-    """Refused, timed out, unknown name: the reason in words that do not depend on the operating system's language."""
-    for cause in _causes(error):
-        if isinstance(cause, ConnectionRefusedError):
-            return "the connection was refused"
-        if isinstance(cause, socket.gaierror):
-            return "the name is not known"
-        if isinstance(cause, ConnectionResetError):
-            return "the connection was reset"
-        if isinstance(cause, TimeoutError):
-            return "no answer in time"
-    return brief(error)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    waiting: list[object] = [error]
-    seen: set[int] = set()
-    while waiting:
-        item = waiting.pop(0)
-        if not isinstance(item, BaseException) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        yield item
-        waiting += [*item.args, item.__cause__, item.__context__, getattr(item, "reason", None)]
 
 
 def _opening_fault(fault: WSManFaultError, fields: dict[str, object], username: str, configuration: str) -> BridgeError:

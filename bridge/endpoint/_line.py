@@ -28,6 +28,7 @@ import spnego.exceptions
 from pypsrp.exceptions import AuthenticationError, WinRMError, WinRMTransportError, WSManFaultError
 from pypsrp.wsman import WSMan, WSManAction
 
+from bridge.endpoint._words import connection_detail
 from bridge.errors import AuthenticationFailedError, SessionLostError
 from bridge.secrets import Credential
 from bridge.stamp import EndpointAddress
@@ -35,7 +36,7 @@ from bridge.stamp import EndpointAddress
 _ACTION = re.compile(rb"Action[^>]*>([^<]+)<")
 _HEADER_END = b"</s:Header>"
 _FIRST, _AGAIN = b'OperationID s:mustUnderstand="false"', b'OperationID s:mustUnderstand="true"'
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 15.0
 _AUTHENTICATION_CHANCES = 2  # a domain controller may be away for a moment; a changed password locks the account
 
 # These may be sent again whatever became of the first: they change nothing, or have the same effect twice.
@@ -188,22 +189,22 @@ class Line:
             broken_since = broken_since or time.monotonic()
             self._reset()
             if action not in _REPEATABLE and not _was_not_processed(cause):
-                raise RequestLostError(brief(cause)) from cause
+                raise RequestLostError(connection_detail(cause)) from cause
             self._wait(attempt, broken_since, cause)
             message = message.replace(_FIRST, _AGAIN)
 
     def _wait(self, attempt: int, broken_since: float, cause: Exception) -> None:
         left_s = self._deadline_s - (time.monotonic() - broken_since)
-        pause_s = min(_LONGEST_PAUSE_S, 0.5 * 2 ** min(attempt, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
+        pause_s = min(_LONGEST_PAUSE_S, 0.25 * 1.6 ** min(attempt, 12)) * random.uniform(0.5, 1.0)  # noqa: S311
         if attempt == 1:
-            self._tell(LineState.DOWN, brief(cause), attempt)
+            self._tell(LineState.DOWN, connection_detail(cause), attempt)
             pause_s = min(pause_s, 0.2)  # most breaks are over at once: an idle connection that was closed
         if left_s <= 0:
-            self._tell(LineState.LOST, brief(cause), attempt)
-            raise SessionLostError(host=self.address.host, detail=brief(cause)) from cause
+            self._tell(LineState.LOST, connection_detail(cause), attempt)
+            raise SessionLostError(host=self.address.host, detail=connection_detail(cause)) from cause
         pause_s = min(pause_s, left_s)
         if attempt > 1:
-            self._tell(LineState.RETRYING, brief(cause), attempt, pause_s)
+            self._tell(LineState.RETRYING, connection_detail(cause), attempt, pause_s)
         if self._given_up.wait(pause_s):
             raise SessionLostError(host=self.address.host, detail="the session was closed meanwhile") from cause
 
@@ -313,20 +314,6 @@ def _mechanism(host: str) -> str:
     except ValueError:
         return "ntlm" if host.lower() == "localhost" else "negotiate"
     return "ntlm"
-
-
-def brief(error: BaseException) -> str:
-    """One line about a third party's exception, without addresses of Python objects."""
-    inner: BaseException = error
-    while (reason := getattr(inner, "reason", None)) is not None and isinstance(reason, BaseException):
-        inner = reason
-    if isinstance(error, requests.exceptions.RequestException) and error.args and inner is error:
-        first = error.args[0]
-        reason = getattr(first, "reason", first)
-        inner = reason if isinstance(reason, BaseException) else error
-    text = re.sub(r"<[^>]*object at 0x[0-9a-f]+>:? ?", "", str(inner))
-    text = re.sub(r"HTTPS?Connection(Pool)?\([^)]*\):? ?", "", text)
-    return " ".join(text.split())[:300] or type(inner).__name__
 
 
 class _Silence(logging.Filter):

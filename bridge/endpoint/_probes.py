@@ -13,9 +13,10 @@ import requests
 from defusedxml import ElementTree
 
 from bridge.endpoint._commands import Command, Parameter
-from bridge.endpoint._faults import connection_detail, tls_error
+from bridge.endpoint._faults import tls_error
 from bridge.endpoint._records import Record, Stream
 from bridge.endpoint._session import EndpointSession
+from bridge.endpoint._words import connection_detail
 from bridge.errors import EndpointUnreachableError, NotWSManError
 from bridge.stamp import HTTPS_PORT, EndpointAddress
 

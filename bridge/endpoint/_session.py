@@ -30,7 +30,7 @@ from bridge.endpoint._faults import (
     opening_error,
     session_error,
 )
-from bridge.endpoint._line import Line, LineEvent, LineState, RequestLostError, SessionOptions, brief
+from bridge.endpoint._line import Line, LineEvent, LineState, RequestLostError, SessionOptions
 from bridge.endpoint._messages import (
     DamagedMessage,
     Defragmenter,
@@ -43,6 +43,7 @@ from bridge.endpoint._messages import (
 from bridge.endpoint._pipeline import THIRD_PARTY, Pipeline, SessionIds
 from bridge.endpoint._psrp import PsrpClient, check_allowed, needs_session_key
 from bridge.endpoint._records import Record
+from bridge.endpoint._words import brief
 from bridge.errors import (
     AuthenticationFailedError,
     BridgeError,
