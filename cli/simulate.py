@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,9 @@ def simulate(
     ] = None,
     port: Annotated[int, typer.Option(help="The first of three HTTP ports; 0 is any free ones.")] = 0,
     https: Annotated[bool, typer.Option("--https", help="Listen on HTTPS as well.")] = False,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="Serve one session over stdin and stdout, as an ssh subsystem.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a whole stamp on loopback: three endpoints, their commands, a portal. Nothing real can be harmed.
@@ -96,6 +100,8 @@ def simulate(
             client_lost_after_s=parse_duration(client_lost_after),
             alerts=tuple(map(_alert, alert or ())),
         )
+        if stdio:
+            return _serve_stdio(options)
         return _serve(console, options, ready_file, port, https=https)
 
     run_verb(ctx, "simulate", as_json, work)
@@ -117,6 +123,19 @@ def _serve(console: Console, options: StampOptions, ready_file: Path | None, por
         calls = [{"name": call.name, "machine": call.machine, "at": call.at.isoformat()} for call in stamp.state.calls]
     console.say("the simulated stamp is gone")
     return Report({"stamp": options.name, "calls": calls})
+
+
+def _serve_stdio(options: StampOptions) -> Report:
+    from bridge.simulator import serve_stdio
+    from bridge.simulator.stamp import StampState, stamp_commands
+
+    state = StampState(options)
+    try:
+        machine, *_ = state.inventory.ercs
+        serve_stdio(stamp_commands(state), sys.stdin.buffer, sys.stdout.buffer, machine=machine, zone=state.zone)
+    finally:
+        state.close()
+    return Report()
 
 
 @contextmanager

@@ -438,6 +438,15 @@ def test_a_share_gets_the_same_zips_as_a_folder(samba: Samba, tmp_path: Path) ->
     assert "transcript end" in output_log(on_share)
 
 
+def test_folders_that_are_there_already_are_used(samba: Samba, tmp_path: Path) -> None:
+    (samba.path("bundles") / "there" / "data").mkdir(parents=True)
+    (samba.path("bundles") / "there").chmod(0o777)
+    (samba.path("bundles") / "there" / "data").chmod(0o777)
+    state = stamp(tmp_path, smb_port=samba.port)
+    command(state).run(FakeContext(), shared(samba, folder="there/data"))
+    assert zips(samba.path("bundles") / "there" / "data" / state.collections[-1].folder)
+
+
 def test_an_encrypted_share_is_written_too(samba: Samba, tmp_path: Path) -> None:
     state = stamp(tmp_path, smb_port=samba.port)
     command(state).run(FakeContext(), shared(samba, folder="b", share="encrypted"))

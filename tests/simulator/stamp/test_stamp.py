@@ -257,7 +257,9 @@ def simulate(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     program = [sys.executable, "-c", "import typer; from cli.simulate import simulate; typer.run(simulate)", *arguments]
     flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     pipe = subprocess.PIPE
-    with subprocess.Popen(program, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, creationflags=flags) as process:
+    with subprocess.Popen(
+        program, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, creationflags=flags
+    ) as process:
         try:
             yield process
         finally:
@@ -312,6 +314,15 @@ def test_a_bad_option_is_a_usage_error(arguments: tuple[str, ...]) -> None:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 2
         assert "Traceback" not in said
+
+
+def test_over_stdin_and_stdout_the_verb_speaks_only_the_protocol_and_ends_with_its_input() -> None:
+    with simulate("--stdio") as process:
+        output, _ = process.communicate("<Close PSGuid='00000000-0000-0000-0000-000000000000' />\n", timeout=60)
+        assert process.returncode == 0
+        *before, last = output.splitlines()
+        assert last == "<CloseAck PSGuid='00000000-0000-0000-0000-000000000000' />"
+        assert all(line.startswith("<Data ") for line in before)
 
 
 def test_the_verb_lists_every_fault_with_its_meaning() -> None:
