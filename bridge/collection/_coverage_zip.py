@@ -24,7 +24,9 @@ _MAX_NAMED = 5
 _MAX_NESTED = 200
 _MAX_SAMPLES = 4
 _SAMPLE_BYTES = 16 << 10
-_DEFLATED_SAMPLE_BYTES = 128 << 10
+_DEFLATED_SAMPLE_BYTES = 48 << 10
+_LOCAL_HEADER_BYTES = 4 << 10  # a local header with a name and extra fields of usual length
+_TAIL_BYTES = 64 << 10  # what a share sends along with the opening of a file: one round trip
 _INFLATED_SAMPLE_BYTES = 1 << 20
 _CHUNK_BYTES = 256 << 10
 
@@ -33,7 +35,6 @@ _END64_LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _HEADER = struct.Struct("<4s4B4H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
-_LONGEST_COMMENT = 0xFFFF
 _STORED, _DEFLATED = 0, 8
 _TEXT_ENDINGS = (".log", ".txt", ".json", ".jsonl", ".csv", ".xml", ".out", ".html")
 
@@ -94,9 +95,14 @@ class _ZipError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
+    """Where a central directory is. ``tail`` is the end of the file, which was read to find it, and starts at
+    ``tail_offset``: a directory of usual size lies in it."""
+
     offset: int
     size_bytes: int
     members: int
+    tail: bytes
+    tail_offset: int
 
 
 def look_into(store: Store, path: str, size_bytes: int) -> ZipLook:
@@ -118,19 +124,19 @@ def look_into(store: Store, path: str, size_bytes: int) -> ZipLook:
 def read_sample(store: Store, path: str, member: Member) -> list[bytes]:
     """The beginning and, where it can be had cheaply, the end of a text member; never more than 1 MiB."""
     try:
-        head = read_range(store, path, member.header_offset, _LOCAL.size)
+        wanted = _SAMPLE_BYTES if member.method == _STORED else _DEFLATED_SAMPLE_BYTES
+        head = read_range(store, path, member.header_offset, _LOCAL_HEADER_BYTES + min(member.stored_bytes, wanted))
         if len(head) < _LOCAL.size or head[:4] != b"PK\x03\x04":
             return []
-        *_, name_length, extra_length = _LOCAL.unpack(head)
-        start = member.header_offset + _LOCAL.size + name_length + extra_length
-        if member.method == _STORED:
-            pieces = [read_range(store, path, start, min(member.stored_bytes, _SAMPLE_BYTES))]
-            if member.stored_bytes > _SAMPLE_BYTES:
-                end = start + member.stored_bytes
-                pieces.append(read_range(store, path, max(start, end - _SAMPLE_BYTES), _SAMPLE_BYTES))
-            return pieces
-        packed = read_range(store, path, start, min(member.stored_bytes, _DEFLATED_SAMPLE_BYTES))
-        return [zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, _INFLATED_SAMPLE_BYTES)]
+        *_, name_length, extra_length = _LOCAL.unpack_from(head)
+        data_at = _LOCAL.size + name_length + extra_length
+        data = head[data_at : data_at + member.stored_bytes]
+        if member.method == _DEFLATED:
+            return [zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _INFLATED_SAMPLE_BYTES)]
+        if len(data) == member.stored_bytes:
+            return [data]
+        end = member.header_offset + data_at + member.stored_bytes
+        return [data, read_range(store, path, end - _SAMPLE_BYTES, _SAMPLE_BYTES)]
     except (StoreError, zlib.error):
         return []  # a sample less; the zip's own state comes from its directory
 
@@ -156,7 +162,7 @@ def _chunks(store: Store, path: str, offset: int, count: int) -> Generator[bytes
 def _find_directory(store: Store, path: str, size_bytes: int) -> _Directory:
     if size_bytes == 0:
         raise _ZipError(ZipState.CUT, "the file is empty")
-    tail_offset = max(0, size_bytes - _END.size - _LONGEST_COMMENT)
+    tail_offset = max(0, size_bytes - _TAIL_BYTES)  # the longest comment is 21 bytes longer: nobody writes one
     tail = read_range(store, path, tail_offset, size_bytes - tail_offset)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
@@ -169,7 +175,7 @@ def _find_directory(store: Store, path: str, size_bytes: int) -> _Directory:
         members, directory_bytes, offset = _read_end64(store, path, end)
     if offset + directory_bytes > end:
         raise _ZipError(ZipState.DAMAGED, "its directory does not lie within the file")
-    return _Directory(offset, directory_bytes, members)
+    return _Directory(offset, directory_bytes, members, tail, tail_offset)
 
 
 def _read_end64(store: Store, path: str, end: int) -> tuple[int, int, int]:
@@ -218,7 +224,7 @@ def _members(store: Store, path: str, directory: _Directory) -> Iterator[Member]
     """The headers of a directory, read front to back with one header in memory."""
     limit = min(directory.size_bytes, MAX_DIRECTORY_BYTES)
     pending = b""
-    with closing(_chunks(store, path, directory.offset, limit)) as chunks:
+    with closing(_directory_chunks(store, path, directory, limit)) as chunks:
         for chunk in chunks:
             pending += chunk
             start = 0
@@ -229,6 +235,13 @@ def _members(store: Store, path: str, directory: _Directory) -> Iterator[Member]
             pending = pending[start:]
     if pending and limit == directory.size_bytes:
         raise _ZipError(ZipState.DAMAGED, "its directory is not made of whole headers")
+
+
+def _directory_chunks(store: Store, path: str, directory: _Directory, limit: int) -> Generator[bytes, None, None]:
+    if directory.offset < directory.tail_offset:
+        yield from _chunks(store, path, directory.offset, limit)
+    else:
+        yield directory.tail[directory.offset - directory.tail_offset :][:limit]
 
 
 def _header(data: bytes, start: int) -> tuple[Member, int] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from bridge.collection._coverage_zip import MAX_RATIO, ZipLook, ZipState, look_into, read_sample
 from bridge.errors import StoreAccessError
-from bridge.store import FolderStore
+from bridge.store import FolderStore, Reader
 
 
 def look(folder: Path, content: bytes) -> ZipLook:
@@ -70,13 +72,15 @@ def test_a_zip64_directory_is_read(tmp_path: Path) -> None:
 
 
 def test_a_member_larger_than_4_gib_has_its_size_from_the_zip64_field(tmp_path: Path) -> None:
-    path = tmp_path / "x.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with archive.open("a.bin", "w", force_zip64=True) as file:
-            for _ in range(4200):
-                file.write(bytes(1 << 20))
-    seen = look_into(FolderStore(tmp_path), "x.zip", path.stat().st_size)
-    assert (seen.state, seen.content_bytes) == (ZipState.GOOD, 4200 << 20)
+    content = zip_of({"a.bin": bytes(5 << 20)}, zipfile.ZIP_DEFLATED)
+    directory, end = content.rfind(b"PK\x01\x02"), content.rfind(b"PK\x05\x06")
+    header, record = bytearray(content[directory:end]), bytearray(content[end:])
+    extra = struct.pack("<HHQ", 1, 8, 5 << 30)
+    struct.pack_into("<L", header, 24, 0xFFFFFFFF)
+    struct.pack_into("<H", header, 30, len(extra))
+    struct.pack_into("<L", record, 12, len(header) + len(extra))
+    seen = look(tmp_path, content[:directory] + header + extra + record)
+    assert (seen.state, seen.content_bytes) == (ZipState.GOOD, 5 << 30)
 
 
 def test_a_bomb_is_named_and_not_unpacked(tmp_path: Path) -> None:
@@ -143,3 +147,33 @@ def test_no_damage_raises(tmp_path: Path, data: st.DataObject) -> None:
 @given(st.binary(max_size=200), st.binary(max_size=100))
 def test_bytes_around_an_end_record_do_not_raise(tmp_path: Path, before: bytes, after: bytes) -> None:
     assert look(tmp_path, before + b"PK\x05\x06" + after).state in set(ZipState)
+
+
+def test_a_zip_of_usual_size_costs_one_read_and_a_sample_at_most_two(tmp_path: Path) -> None:
+    class Counting(FolderStore):
+        opened = 0
+
+        @contextmanager
+        def open_read(self, path: str, offset: int = 0) -> Iterator[Reader]:
+            self.opened += 1
+            with super().open_read(path, offset) as reader:
+                yield reader
+
+    (tmp_path / "x.zip").write_bytes(zip_of({"a.log": b"x" * 100_000, "b.bin": bytes(300_000)}))
+    store = Counting(tmp_path)
+    seen = look_into(store, "x.zip", (tmp_path / "x.zip").stat().st_size)
+    assert store.opened == 1
+    assert [len(piece) for piece in read_sample(store, "x.zip", seen.samples[0])] == [20_445, 16_384]
+    assert store.opened == 3
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("size", [1, 1000, 16_384, 20_000, 50_000, 1_000_000])
+def test_a_sample_is_the_beginning_and_for_stored_members_the_end(tmp_path: Path, compression: int, size: int) -> None:
+    content = b"".join(f"{number:07}\n".encode() for number in range(size // 8 + 1))[:size]
+    seen = look(tmp_path, zip_of({"a.log": content}, compression))
+    pieces = read_sample(FolderStore(tmp_path), "x.zip", seen.samples[0])
+    assert content.startswith(pieces[0])
+    if compression == zipfile.ZIP_STORED:
+        assert content.endswith(pieces[-1])
+    assert len(pieces[0]) >= min(size, 16_384)
