@@ -20,13 +20,18 @@ from spnego.channel_bindings import GssChannelBindings
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """PEM files of certificate (with its chain) and key; without them a self-signed certificate is made."""
+    """PEM files of certificate (with its chain) and key; without them a self-signed certificate is made.
+
+    ``strict_channel_binding`` is CbtHardeningLevel Strict: Negotiate must be bound to the TLS channel (RFC 5929).
+    Without it no binding is looked at, which lets clients in that cannot bind (curl).
+    """
 
     certificate: Path | None = None
     key: Path | None = None
+    strict_channel_binding: bool = True
 
 
-def server_identity(options: TlsOptions, names: Sequence[str]) -> tuple[ssl.SSLContext, GssChannelBindings, str]:
+def server_identity(options: TlsOptions, names: Sequence[str]) -> tuple[ssl.SSLContext, GssChannelBindings | None, str]:
     """The TLS context, the channel binding that Negotiate must carry (RFC 5929 4), and the certificate as PEM."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -40,13 +45,17 @@ def server_identity(options: TlsOptions, names: Sequence[str]) -> tuple[ssl.SSLC
             certificate_file.write_text(pem, encoding="ascii")
             key_file.write_text(key, encoding="ascii")
             context.load_cert_chain(certificate_file, key_file)
+    return context, _bindings(pem) if options.strict_channel_binding else None, pem
+
+
+def _bindings(pem: str) -> GssChannelBindings:
     first = pem[: pem.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----\n")]
     certificate = x509.load_pem_x509_certificate(first.encode())
     algorithm = certificate.signature_hash_algorithm
     # RFC 5929 4.1: MD5 and SHA-1 are replaced by SHA-256.
     name = "sha256" if algorithm is None or algorithm.name in ("md5", "sha1") else algorithm.name
     digest = hashlib.new(name, certificate.public_bytes(serialization.Encoding.DER)).digest()
-    return context, GssChannelBindings(application_data=b"tls-server-end-point:" + digest), pem
+    return GssChannelBindings(application_data=b"tls-server-end-point:" + digest)
 
 
 def _self_signed(names: Sequence[str]) -> tuple[str, str]:
