@@ -85,7 +85,8 @@ def simulate(
         if list_faults:
             return _show_faults(console)
         if output_root is not None:
-            output_root.mkdir(parents=True, exist_ok=True)
+            with _usage_error_at(output_root):
+                output_root.mkdir(parents=True, exist_ok=True)
         options = StampOptions(
             name=name,
             node_count=nodes,
@@ -111,9 +112,10 @@ def _serve(console: Console, options: StampOptions, ready_file: Path | None, por
     from bridge.simulator.stamp import SimulatedStamp, write_private
 
     with _until_told_to_stop() as stop, SimulatedStamp(options, first_port=port, https=https) as stamp:
-        if ready_file is not None:
-            write_private(ready_file, json.dumps(stamp.ready_document(), indent=2) + "\n")
         try:
+            if ready_file is not None:
+                with _usage_error_at(ready_file):
+                    write_private(ready_file, json.dumps(stamp.ready_document(), indent=2) + "\n")
             _introduce(console, stamp, ready_file)
             while not stop.wait(0.5):  # Windows delivers Ctrl-C only between waits
                 pass
@@ -123,6 +125,14 @@ def _serve(console: Console, options: StampOptions, ready_file: Path | None, por
         calls = [{"name": call.name, "machine": call.machine, "at": call.at.isoformat()} for call in stamp.state.calls]
     console.say("the simulated stamp is gone")
     return Report({"stamp": options.name, "calls": calls})
+
+
+@contextmanager
+def _usage_error_at(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(detail=f"{path} cannot be written: {error.strerror}") from error
 
 
 def _serve_stdio(options: StampOptions) -> Report:

@@ -6,7 +6,8 @@ import dataclasses
 import os
 import secrets
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -67,7 +68,8 @@ class SimulatedStamp:
             stack.enter_context(self.portal)
             commands = stamp_commands(self.state)
             self.servers = tuple(
-                stack.enter_context(self._server(commands, number)) for number in range(len(self.state.inventory.ercs))
+                stack.enter_context(_listening(self._server(commands, number)))
+                for number in range(len(self.state.inventory.ercs))
             )
             stack.callback(self.state.close)  # before the servers: what was to happen to them later does not
             self._schedule_outages()
@@ -164,6 +166,21 @@ class SimulatedStamp:
         if options.output_root is not None:
             document["destinations"] = {"local": {"location": str(options.output_root)}}
         return write_private(self._folder / "config.toml", tomlkit.dumps(document))
+
+
+@contextmanager
+def _listening(server: EndpointServer) -> Iterator[EndpointServer]:
+    try:
+        server.start()
+    except OSError as error:
+        raise UsageError(
+            detail=f"cannot listen on {server.host}:{server.port}: {error.strerror}",
+            fix="Give another port, or 0 for any.",
+        ) from error
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @cache

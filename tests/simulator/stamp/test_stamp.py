@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from xml.etree import ElementTree
 
 import pytest
 import requests
+from pypsrp.exceptions import WSManFaultError
 from pypsrp.powershell import PowerShell, RunspacePool
 from pypsrp.wsman import WSMan
 
@@ -208,6 +210,30 @@ def test_two_stamps_run_in_one_process() -> None:
                 assert command(pool, "Get-ThirdPartyNotices").invoke()
 
 
+@pytest.mark.parametrize("fault", ["quota-exceeded", "access-denied", "no-such-configuration"])
+def test_a_service_fault_by_name_refuses_the_session(fault: str) -> None:
+    with SimulatedStamp(small(faults=(fault,))) as stamp, pytest.raises(WSManFaultError), session_with(stamp):
+        pass
+
+
+def test_a_machine_that_refuses_leaves_the_others_alone() -> None:
+    with SimulatedStamp(small(faults=("ercs-refuses:AzS-ERCS01",))) as stamp:
+        with pytest.raises(requests.ConnectionError), session_with(stamp, 0):
+            pass
+        with session_with(stamp, 1) as pool:
+            assert command(pool, "Get-ThirdPartyNotices").invoke()
+
+
+def test_a_port_that_is_taken_is_a_usage_error_and_leaves_nothing_running() -> None:
+    from bridge.errors import UsageError
+
+    with SimulatedStamp(small()) as first:
+        taken = first.endpoints[0].port
+        with pytest.raises(UsageError, match="cannot listen"), SimulatedStamp(small(), first_port=taken):
+            pass
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("endpoint-", "portal"))]
+
+
 def test_an_outage_of_a_machine_that_is_not_there_is_refused_and_leaves_nothing_running() -> None:
     from bridge.errors import UsageError
 
@@ -307,7 +333,14 @@ def test_the_verb_writes_its_ready_file_serves_and_ends_on_a_signal(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--fault", "nonsense"), ("--size", "much"), ("--timezone", "Mars"), ("--alert", "@1s"), ("--nodes", "99")],
+    [
+        ("--ready-file", "/no/such/folder/x"),
+        ("--fault", "nonsense"),
+        ("--size", "much"),
+        ("--timezone", "Mars"),
+        ("--alert", "@1s"),
+        ("--nodes", "99"),
+    ],
 )
 def test_a_bad_option_is_a_usage_error(arguments: tuple[str, ...]) -> None:
     with simulate(*arguments) as process:
