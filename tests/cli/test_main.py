@@ -30,7 +30,7 @@ def pep_bridge(*arguments: str, **environment: str) -> subprocess.CompletedProce
 def verbs() -> list[str]:
     from cli.main import app
 
-    return [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    return [command.name or str(getattr(command.callback, "__name__", "")) for command in app.registered_commands]
 
 
 @pytest.mark.parametrize("verb", verbs())
