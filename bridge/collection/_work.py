@@ -11,9 +11,10 @@ from enum import StrEnum
 
 from bridge.collection._ports import CommandEnd, RunningCommand
 from bridge.endpoint import Record
-from bridge.errors import SessionLostError
+from bridge.errors import SessionGoneError, SessionLostError
 
 _TICK_S = 0.25
+_NO_STATE = "PipelineEndedWithoutState"
 _QUEUED_RECORDS = 1000
 
 
@@ -140,4 +141,7 @@ def _end(command: RunningCommand, failure: Record | Exception | None) -> Command
     end = command.end()
     if end is None:
         return Lost(SessionLostError(host=command.endpoint, detail="the records ended before the command did"))
+    if end.error is not None and end.error.error_id == _NO_STATE:
+        # Another process took the last message and was killed: only the output can tell how the command ended.
+        return Lost(SessionGoneError(host=command.endpoint, detail=end.error.message))
     return end
