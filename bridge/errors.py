@@ -201,6 +201,12 @@ class SessionLostError(EndpointError):
     fix = "The collection may still run on the stamp: look with 'pep-bridge status' and 'pep-bridge attach'."
 
 
+class CommandUncertainError(SessionLostError):
+    """The line to {host} broke while the command was sent; whether it runs there is not known: {detail}"""
+
+    fix = "Treat it as running: 'pep-bridge attach' finds it, or says that the endpoint does not know it."
+
+
 class SessionGoneError(SessionLostError):
     """{host} no longer has the session: {detail}"""
 

@@ -47,6 +47,7 @@ from bridge.endpoint._words import brief
 from bridge.errors import (
     AuthenticationFailedError,
     BridgeError,
+    CommandUncertainError,
     EndpointError,
     EndpointUnreachableError,
     NotPermittedError,
@@ -156,6 +157,8 @@ class EndpointSession:
             CommandNotAllowedError: A command is not on the session's allow-list; nothing was sent.
             UsageError: A value cannot be sent.
             StampBusyError: Another pipeline of this session still runs.
+            CommandUncertainError: The line broke in the middle, and stayed away: the command may run. ``attach`` with
+                the ids that ``before_send`` got will tell.
             SessionLostError: The line broke, and the command does not run.
         """
         check_allowed(commands, self._access.allow, self._access.verb)
@@ -300,8 +303,14 @@ class EndpointSession:
         if before_send is not None:
             before_send(ids)
         first, *rest = fragments
-        self._send_command(pipeline, base64.b64encode(first).decode("ascii"))
-        self._running = pipeline
+        self._running = pipeline  # from here on the shell is left to it, should the caller fail
+        try:
+            self._send_command(pipeline, base64.b64encode(first).decode("ascii"))
+        except CommandUncertainError:
+            raise
+        except (*THIRD_PARTY, BridgeError):
+            self._running = None
+            raise
         for fragment in rest:
             self._shell.send("stdin", fragment, command_id=ids.pipeline_id)
         return pipeline
@@ -311,8 +320,12 @@ class EndpointSession:
         try:
             self._shell.command("", [fragment], command_id=pipeline.command_id)
         except RequestLostError:
-            if not self._is_known(pipeline):
-                self._shell.command("", [fragment], command_id=pipeline.command_id)
+            try:
+                if not self._is_known(pipeline):
+                    self._shell.command("", [fragment], command_id=pipeline.command_id)
+            except (RequestLostError, SessionLostError) as error:
+                detail = str(error.fields.get("detail")) if isinstance(error, SessionLostError) else str(error)
+                raise CommandUncertainError(host=self.endpoint.host, detail=detail) from error
 
     def _is_known(self, pipeline: Pipeline) -> bool:
         try:

@@ -16,11 +16,13 @@ from bridge.endpoint import (
     Parameter,
     PipelineState,
     Record,
+    SessionIds,
     SessionOptions,
     Stream,
+    attach,
     open_session,
 )
-from bridge.errors import ExitCode, SessionLostError
+from bridge.errors import CommandUncertainError, ExitCode, SessionLostError
 from bridge.stamp import EndpointAddress, Stamp
 from tests.support.simulated_endpoint import ALLOWED, SimulatedEndpoint, simulated_endpoint
 from tests.support.tcp_proxy import TcpProxy
@@ -182,6 +184,29 @@ def test_a_command_is_carried_out_once_when_its_answer_was_lost(simulated: Simul
         records = list(pipeline.records())
         assert outputs(records) == every_tick(50)
         assert shell in str(simulated.server.shells())
+
+
+@pytest.mark.slow
+def test_a_command_whose_fate_is_unknown_is_said_to_be_so_and_can_be_taken_up(
+    simulated: SimulatedEndpoint, proxy: TcpProxy
+) -> None:
+    events: list[LineEvent] = []
+    kept: list[SessionIds] = []
+    short = SessionOptions(
+        connect_timeout_s=1, operation_timeout_s=1, read_timeout_s=2, reconnect_deadline_s=3, idle_timeout_s=600
+    )
+    with session_through(proxy, simulated, events, short) as session:
+        proxy.swallow_answers()
+        breaker = threading.Timer(1.0, proxy.refuse)
+        breaker.start()
+        with pytest.raises(CommandUncertainError) as caught:
+            session.start([ticks(400, 20)], before_send=kept.append)
+        breaker.join()
+    assert "attach" in caught.value.advice
+    again = attach(simulated.stamp, simulated.credential, kept[0], allow=ALLOWED, options=OPTIONS, deadline_s=120)
+    records = list(again.records())
+    again.session.close()
+    assert outputs(records) == every_tick(400)
 
 
 def test_a_pipeline_is_stopped_while_the_line_is_bad(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:

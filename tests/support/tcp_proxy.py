@@ -35,6 +35,7 @@ class TcpProxy:
         self._flowing = threading.Event()
         self._flowing.set()
         self._refusing = False
+        self._swallowing = False
         self._cut_after: int | None = None
         self._closed = False
 
@@ -68,6 +69,10 @@ class TcpProxy:
     def cut_after(self, size_bytes: int | None) -> None:
         """Resets each connection that is opened from now on after so many bytes to the client; None ends that."""
         self._cut_after = size_bytes
+
+    def swallow_answers(self, swallowing: bool = True) -> None:
+        """Drops what the target says: requests arrive there, and nobody learns what came of them."""
+        self._swallowing = swallowing
 
     def cut(self) -> int:
         """Ends the present connections in order (FIN); returns how many there were."""
@@ -135,7 +140,8 @@ class TcpProxy:
             if not upwards and pair.left is not None:
                 data = data[: pair.left]
                 pair.left -= len(data)
-            sink.sendall(data)
+            if upwards or not self._swallowing:
+                sink.sendall(data)
         except OSError:
             return False
         if upwards:
