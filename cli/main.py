@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 
 from bridge import __version__
 from bridge.errors import BridgeError, ExitCode, SecretOnCommandLineError, UsageError
-from cli import attach, collect, config, deliver, demo, history, run, send, simulate, stamp, stop, verify
+from cli import attach, collect, config, deliver, demo, history, report, run, send, simulate, stamp, stop, verify
 from cli._console import Console, Globals, Report, finish
 
 PROGRAM = "pep-bridge"
@@ -43,6 +43,7 @@ _VERBS: tuple[Callable[..., None], ...] = (
     deliver.deliver,
     history.history,
     history.show,
+    report.report,
     send.send,
     simulate.simulate,
     demo.demo,

@@ -26,6 +26,11 @@ debian() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
+# For a package that has no program: the file tells whether it is there.
+debian_file() {
+    [ -e "$1" ] || debian "no-such-program-of-$2:$2"
+}
+
 npm_package() {
     local package=$1 version=$2
     local manifest="$TOOLS/node_modules/$package/package.json"
@@ -35,10 +40,14 @@ npm_package() {
     npm install --prefix "$TOOLS" --no-audit --no-fund --loglevel=error "$package@$version" >&2
 }
 
-debian smbd:samba smbclient:smbclient pdbedit:samba node:nodejs npm:npm
+# gssapi and gss-ntlmssp are the second client of the simulated endpoint, sshd starts its stdio form, chromium opens the report.
+debian smbd:samba smbclient:smbclient pdbedit:samba node:nodejs npm:npm \
+    gcc:gcc krb5-config:libkrb5-dev curl:curl sshd:openssh-server chromium:chromium
+debian_file /usr/lib/*/gssntlmssp/gssntlmssp.so gss-ntlmssp
 npm_package azurite "$AZURITE"
 
 if [ "${1:-}" = --bench ]; then
     debian rclone:rclone gcc:gcc
+    debian_file /usr/include/openssl/evp.h libssl-dev
     npm_package @azure-tools/azcopy-linux "$AZCOPY"
 fi
