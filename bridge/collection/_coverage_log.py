@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.collection._coverage_known import KNOWN_FAILURES, KnownFailure
-from bridge.collection._coverage_text import SAYS_EMPTY, SAYS_FAILED, SAYS_SKIPPED, SAYS_TRUNCATED, Names
+from bridge.collection._coverage_text import SAYS_EMPTY, SAYS_SKIPPED, SAYS_TRUNCATED, Names, says_failed
 from bridge.errors import StoreError
 from bridge.store import Store
 
@@ -118,12 +118,13 @@ class Testimony:
     def _hear_line(self, evidence: Evidence, line: str) -> None:
         self._look_for_known(evidence, line)
         said = self._names.said_roles(line)
-        failed = SAYS_FAILED.search(line) is not None
+        failed = says_failed(line)
         self._note(said, line, evidence)
         if failed:
             for role in self._names.worded_roles(line) - said:
                 _keep(self._of(role).failed, evidence)
-        self._note_machines(said, line, evidence, failed=failed)
+        if said or failed:
+            self._note_machines(said, line, evidence, failed=failed)
 
     def _hear_record(self, record: Mapping[str, Any]) -> None:
         stream, text = record.get("stream"), str(record.get("text") or "")
@@ -142,7 +143,7 @@ class Testimony:
         said = self._names.said_roles(text)
         self._note(said, text, evidence)
         if stream == "warning":
-            self._note_machines(said, text, evidence, failed=SAYS_FAILED.search(text) is not None)
+            self._note_machines(said, text, evidence, failed=says_failed(text))
 
     def _hear_error(self, record: Mapping[str, Any], text: str, evidence: Evidence) -> None:
         self.errors += 1
@@ -168,7 +169,7 @@ class Testimony:
                 _keep(said.empty, evidence)
             elif SAYS_SKIPPED.search(text):
                 _keep(said.skipped, evidence)
-            elif SAYS_FAILED.search(text):
+            elif says_failed(text):
                 _keep(said.failed, evidence)
 
     def _note_machines(self, roles: set[str], text: str, evidence: Evidence, *, failed: bool) -> None:
@@ -180,8 +181,9 @@ class Testimony:
                 _keep(self._of(role).machines.setdefault(machine, []), evidence)
 
     def _look_for_known(self, evidence: Evidence, text: str) -> None:
+        lowered = text.casefold()
         for failure in KNOWN_FAILURES:
-            if failure.pattern.search(text):
+            if failure.is_in(text, lowered):
                 seen = self.known.setdefault(failure.name, KnownSeen(failure))
                 seen.count += 1
                 if len(seen.evidence) < _MAX_KNOWN_EVIDENCE:

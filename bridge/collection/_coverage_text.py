@@ -40,13 +40,26 @@ SAYS_SKIPPED = re.compile(
 SAYS_EMPTY = re.compile(
     r"(?i)\bno (?:log )?(?:files?|logs|data|events?|entries)\b|\bnothing (?:found|to collect)\b|\b0 files\b"
 )
-SAYS_FAILED = re.compile(
+_FAILED_HINTS = (
+    "error",
+    "exception",
+    "fail",
+    "could not",
+    "cannot",
+    "unable",
+    "denied",
+    "time",
+    "unreach",
+    "not enough",
+)
+_SAYS_FAILED = re.compile(
     r"(?i)error|exception|\bfail(?:ed|ure|s)?\b|could not|cannot|unable to|\bdenied\b|timed? ?out|unreachable"
     r"|not enough space"
 )
 SAYS_TRUNCATED = re.compile(r"(?i)truncat")
 
 _MACHINE = re.compile(r"(?i)(?<![a-z0-9-])[a-z0-9]{1,11}-[a-z]{2,12}\d{2,3}(?![a-z0-9-])")
+_QUOTES = ("'", '"', "‘", "“")
 _MAX_MACHINE_CHARACTERS = 15  # a NetBIOS name
 _MACHINE_LIKE = re.compile(r"(?i)[a-z0-9][a-z0-9-]{1,14}")
 _TIME = re.compile(
@@ -73,7 +86,8 @@ class Names:
         one = "|".join(map(re.escape, longest_first))
         self._word = re.compile(rf"(?i)(?<![\w-])(?:{one})(?![\w-])")
         # Said to be a role: in quotes, after the word, or alone before a colon at the start.
-        self._said = re.compile(rf"(?i)(?:\brole\W{{1,3}}|['\"‘“])({one})(?![\w-])|^\W{{0,3}}({one})\s*:")
+        self._said = re.compile(rf"(?i)(?:\brole\W{{1,3}}|['\"‘“])({one})(?![\w-])")
+        self._heading = re.compile(rf"(?i)\W{{0,3}}({one})\s*:")
 
     def of_zip(self, base_name: str) -> ZipName:
         """The role (and machine) of a zip such as ``SeedRing-AzS-ERCS01-20261123135500-2.zip``."""
@@ -95,7 +109,11 @@ class Names:
 
     def said_roles(self, text: str) -> set[str]:
         """Roles that a text names as roles."""
-        return {self._roles[(match[1] or match[2]).casefold()] for match in self._said.finditer(text)}
+        heading = self._heading.match(text)
+        found = {self._roles[heading[1].casefold()]} if heading else set()
+        if any(quote in text for quote in _QUOTES) or "role" in text.casefold():
+            found |= {self._roles[match[1].casefold()] for match in self._said.finditer(text)}
+        return found
 
     def worded_roles(self, text: str) -> set[str]:
         """Roles whose names stand in a text as words: ``Storage`` may also just be storage."""
@@ -110,6 +128,12 @@ class Names:
             if re.search(rf"(?<![\w-]){re.escape(folded)}(?![\w-])", text.casefold())
         }
         return {self._machines.get(machine.casefold(), machine) for machine in found}
+
+
+def says_failed(text: str) -> bool:
+    """Whether a text tells of a failure."""
+    lowered = text.casefold()
+    return any(hint in lowered for hint in _FAILED_HINTS) and _SAYS_FAILED.search(text) is not None
 
 
 def times_in(piece: bytes) -> Iterator[tuple[datetime, bool]]:

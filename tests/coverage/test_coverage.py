@@ -291,6 +291,13 @@ def test_terminating_errors_count_only_where_output_is_missing(collection: Colle
         ("The term 'Get-AzureStackLogs' is not recognized as the name of a cmdlet", "unknown-command"),
         ("Cannot find the PrivilegedEndpoint session configuration in the WSMan: drive", "wrong-host"),
         ("This user is allowed a maximum number of 5 concurrent shells, which has been exceeded", "too-many-shells"),
+        (
+            "The specified module 'ECEClient.psm1' was not loaded because no valid module file was found",
+            "outside-the-endpoint",
+        ),
+        ("the destination machine must be added to the TrustedHosts configuration setting.", "trusted-hosts"),
+        ("OutputPath and OutputSharePath cannot be used together", "output-path-and-share"),
+        ("Server failed to authenticate the request. AuthenticationFailed", "sas-refused"),
     ],
 )
 def test_known_failures_are_recognised_and_explained_with_their_fix(
