@@ -13,8 +13,10 @@ from bridge.endpoint.script._parser import parse
 from bridge.endpoint.script._source import Source
 from bridge.endpoint.script._syntax import (
     Argument,
+    Attribute,
     CommandCall,
     Expandable,
+    Expression,
     Index,
     Member,
     Node,
@@ -32,23 +34,43 @@ BOUND = "psboundparameters"
 _WITHOUT_VALUE: dict[str, Value] = {"string": "", "int": 0, "switch": False, "bool": False, "double": 0.0}
 _NEEDS_VALUE = ("datetime", "timespan", "decimal", "char")
 _UNDECLARED_FIX = "Declare it in param() and give its value when the script is run, or write $using:Name."
-_ATTRIBUTES = {
-    "parameter",
-    "validateset",
-    "validatepattern",
-    "validaterange",
-    "validatelength",
-    "validatecount",
-    "validatenotnull",
-    "validatenotnullorempty",
-    "allownull",
-    "allowemptystring",
-    "allowemptycollection",
-    "alias",
-    "supportswildcards",
-    "pscredential",
-    "credential",
+_ATTRIBUTES: Mapping[str, tuple[range, frozenset[str]]] = {
+    "cmdletbinding": (
+        range(1),
+        frozenset(
+            {"defaultparametersetname", "supportsshouldprocess", "confirmimpact", "helpuri", "positionalbinding"}
+        ),
+    ),
+    "parameter": (
+        range(1),
+        frozenset(
+            {
+                "mandatory",
+                "position",
+                "parametersetname",
+                "valuefrompipeline",
+                "valuefrompipelinebypropertyname",
+                "valuefromremainingarguments",
+                "helpmessage",
+                "dontshow",
+            }
+        ),
+    ),
+    "validateset": (range(1, 1000), frozenset({"ignorecase"})),
+    "alias": (range(1, 1000), frozenset()),
+    "validaterange": (range(2, 3), frozenset()),
+    "validatelength": (range(2, 3), frozenset()),
+    "validatecount": (range(2, 3), frozenset()),
+    "validatepattern": (range(1, 2), frozenset()),
+    "validatenotnull": (range(1), frozenset()),
+    "validatenotnullorempty": (range(1), frozenset()),
+    "allownull": (range(1), frozenset()),
+    "allowemptystring": (range(1), frozenset()),
+    "allowemptycollection": (range(1), frozenset()),
+    "supportswildcards": (range(1), frozenset()),
+    "credential": (range(1), frozenset()),
 }
+"""How many values each attribute takes, and its properties, in both versions (about_Functions_Advanced_Parameters)."""
 
 
 def read_program(source: Source) -> Program:
@@ -70,16 +92,33 @@ def read_program(source: Source) -> Program:
 
 def _check_attributes(source: Source, program: Program) -> None:
     for attribute in program.attributes:
-        if attribute.name.lower().removesuffix("attribute") != "cmdletbinding":
-            detail = f"the bridge does not know the attribute [{attribute.name}]"
-            source.refuse(attribute.start, attribute.end, "BridgeAttribute", detail, "Remove it.")
+        _check_attribute(source, attribute, of_script=True)
     for declaration in program.parameters or ():
         for attribute in declaration.attributes:
-            name = attribute.name.lower().removeprefix("system.management.automation.").removesuffix("attribute")
-            if name not in _ATTRIBUTES:
-                detail = f"the bridge does not know the attribute [{attribute.name}]"
-                source.refuse(attribute.start, attribute.end, "BridgeAttribute", detail, "Remove it.")
+            _check_attribute(source, attribute, of_script=False)
         _check_type(source, declaration)
+
+
+def _check_attribute(source: Source, attribute: Attribute, *, of_script: bool) -> None:
+    name = attribute.name.lower().removeprefix("system.management.automation.").removesuffix("attribute")
+    if name not in _ATTRIBUTES or (name == "cmdletbinding") != of_script:
+        detail = f"the bridge does not know the attribute [{attribute.name}] here"
+        source.refuse(attribute.start, attribute.end, "BridgeAttribute", detail, "Remove it.")
+    count, properties = _ATTRIBUTES[name]
+    unknown = [each for each, _ in attribute.named if each.lower() not in properties]
+    if len(attribute.positional) not in count or unknown:
+        detail = f"the bridge does not know what [{attribute.name}] is given here"
+        source.refuse(attribute.start, attribute.end, "BridgeAttribute", detail, "Correct or remove it.")
+    for node in (*attribute.positional, *(value for _, value in attribute.named)):
+        if node is not None and not _is_constant(node):
+            detail = f"[{attribute.name}] takes constants only"
+            source.refuse(
+                attribute.start, attribute.end, "ParameterAttributeArgumentNeedsToBeConstant", detail, "Write one."
+            )
+
+
+def _is_constant(node: Expression) -> bool:
+    return isinstance(node, Text | Number) or (isinstance(node, Variable) and node.name.lower() in CONSTANTS)
 
 
 def _check_type(source: Source, declaration: ParameterDeclaration) -> None:
@@ -194,9 +233,10 @@ class _Converter:
 
     def _name(self, call: CommandCall) -> str:
         name = call.name
-        if isinstance(name, Expandable) and not call.invoked and name.raw.isprintable():
-            return name.raw  # PowerShell's converter sends an unquoted name as it is written
-        value = name.value if isinstance(name, Text) else self._evaluator.value(name)
+        if isinstance(name, Expandable) and not call.invoked:
+            value: Value = name.raw  # PowerShell's converter sends an unquoted name as it is written
+        else:
+            value = name.value if isinstance(name, Text) else self._evaluator.value(name)
         if not isinstance(value, str) or not value.strip() or not value.isprintable():
             detail = "this is not the name of a command"
             self._source.refuse(name.start, name.end, "CantConvertWithScriptBlockInvocation", detail, "Write its name.")

@@ -70,6 +70,8 @@ class ExpressionReader(Lexer):
     def expression(self, lowest: int = 0, *, commas: bool = True) -> Expression:
         """The expression at the cursor, with every operator that binds at least as tight as ``lowest``."""
         self._enter()
+        if not commas and self.peek() == ",":
+            self.refuse("MissingExpressionAfterToken", "a value is missing before the comma")
         left = self._array(commas=commas)
         while True:
             self.skip_blanks()

@@ -131,7 +131,7 @@ class Lexer:
         character = self.peek(1)
         if character == END:
             self.refuse("IncompleteString", "the text ends after a backtick")
-        if character == "e" or (character == "u" and self.peek(2) == "{"):
+        if character in ("e", "u"):
             fix = "Write the character itself."
             self.refuse("BridgeVersionDifference", "Windows PowerShell 5.1 reads this escape as text", fix, start=start)
         self.at += 2

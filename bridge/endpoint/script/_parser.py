@@ -358,7 +358,9 @@ class _ProgramReader(ExpressionReader):
         self._refuse_chain("&")
         start = self.at
         self.at += 1
-        self.skip_blanks_and_newlines()
+        self.skip_blanks()
+        if _REDIRECTION.match(self.text, self.at):
+            self.refuse("RedirectionNotSupported", "a command cannot begin with a redirection")
         if forces_new_token(self.peek()) and self.peek() not in ("(", "{"):
             self.refuse("MissingExpression", "a command is missing after '&'", "Write its name.", start=start)
         if self.peek() == "{" or self._at_whole_number():
@@ -386,7 +388,7 @@ class _ProgramReader(ExpressionReader):
             self._refuse_expression(at_start=at_start)
         if character == "!" and not is_identifier_start(following):
             self._refuse_expression(at_start=at_start)
-        if character == "$" and (following in ("(", "{") or self.variable() is not None):
+        if character == "$" and (following == "(" or not forces_new_token(following) or following == "{"):
             self._refuse_expression(at_start=at_start)
         if self.at_dash():
             if not (is_identifier_start(following) or following == "?"):
@@ -406,7 +408,7 @@ class _ProgramReader(ExpressionReader):
         if found is None:
             return False
         following = self.text[found.end : found.end + 1]
-        return forces_new_token(following) or following in "!%*+-./<=>]\u2013\u2014\u2015"
+        return following == END or not (is_identifier_start(following) or following in "$:?@[\\^`~")
 
     def _refuse_expression(self, *, at_start: bool) -> NoReturn:
         start = self.at
@@ -493,6 +495,8 @@ class _ProgramReader(ExpressionReader):
             if character in "{}();,|&.[\r\n" or is_blank(character):
                 break
             if character in SINGLE_QUOTES + DOUBLE_QUOTES:
+                if "`" in self.text[self.at : end]:
+                    self.refuse("TerminatorExpectedAtEndOfString", "a quote follows a backtick here", "Quote the word.")
                 return None
             end += 1
         name = self.text[self.at + 1 : end]
