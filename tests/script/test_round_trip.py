@@ -117,6 +117,13 @@ def test_a_text_that_would_grow_without_end_is_refused() -> None:
         convert_text("x ('a' * 99999 + 'a' * 99999)")
 
 
+def test_a_large_script_is_read_whole() -> None:
+    text = "a`tb" * 20_000
+    [command, *others] = convert_text(f'x "{text}"\n' + "y 'z' # c\n" * 2000)
+    assert command.parameters == (Parameter(None, "a\tb" * 20_000),)
+    assert len(others) == 2000
+
+
 def test_secrets_are_not_printed() -> None:
     command = Command(
         "x", (Parameter("-C:", Credential("D\\u", Secret("hunter22"))), Parameter("-S:", Secret("hunter22")))

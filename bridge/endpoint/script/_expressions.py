@@ -514,21 +514,26 @@ class Parts:
 
     def __init__(self) -> None:
         self._parts: list[str | Expression] = []
+        self._run: list[str] = []
         self._raw: list[str] = []
 
     def add(self, text: str) -> None:
         self._raw.append(text)
-        if self._parts and isinstance(self._parts[-1], str):
-            self._parts[-1] += text
-        else:
-            self._parts.append(text)
+        self._run.append(text)
 
     def add_value(self, value: Expression, raw: str) -> None:
         self._raw.append(raw)
+        self._end_run()
         self._parts.append(value)
+
+    def _end_run(self) -> None:
+        if self._run:
+            self._parts.append("".join(self._run))
+            self._run = []
 
     def expression(self, start: int, end: int, *, bare: bool = False) -> Expression:
         """A constant string, or one to expand."""
+        self._end_run()
         if all(isinstance(part, str) for part in self._parts):
             return Text(start, end, value="".join(self._raw), bare=bare)
         return Expandable(start, end, tuple(self._parts), "".join(self._raw))
