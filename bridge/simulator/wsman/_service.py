@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
+from xml.etree.ElementTree import Element
 
 from bridge.simulator.session import Session, SessionSettings
 from bridge.simulator.wsman import _soap as soap
 from bridge.simulator.wsman._faults import ProtocolFaults
 from bridge.simulator.wsman._shells import POWERSHELL, Caller, PowerShellShell, Shell, ShellInfo
 from bridge.simulator.wsman._soap import ENUMERATION, NAMES, SHELL, TRANSFER, Reply, Request
+from bridge.simulator.wsman._winrs import CmdShell
 
 CMD_SHELL: Final = f"{SHELL}/cmd"
 _CONFIG: Final = "http://schemas.microsoft.com/wbem/wsman/1/config"
@@ -142,7 +144,7 @@ class Service:
             locale=request.locale,
             session_id=request.session_id,
         )
-        self.shells[shell_id] = self._new_shell(info, request)
+        self.shells[shell_id] = self._new_shell(info, request, body)
         created = (
             f"<x:ResourceCreated><a:Address>{request.to}</a:Address><a:ReferenceParameters>"
             f"<w:ResourceURI>{request.resource_uri}</w:ResourceURI><w:SelectorSet>"
@@ -167,7 +169,9 @@ class Service:
         if self.faults.quota_exceeded or own >= limit:
             raise soap.too_many_shells(limit)
 
-    def _new_shell(self, info: ShellInfo, request: Request) -> Shell:
+    def _new_shell(self, info: ShellInfo, request: Request, body: Element) -> Shell:
+        if info.resource_uri == CMD_SHELL:
+            return CmdShell(info, body, request.options)
         settings = self.settings.session
         if self.faults.clock_skew_s:
             settings = dataclasses.replace(settings, clock_offset=timedelta(seconds=self.faults.clock_skew_s))
