@@ -25,7 +25,7 @@ from bridge.simulator.stamp._hostile import FILE_NAMES, MEMBER_NAMES, RECORD_NAM
 from bridge.simulator.stamp._inventory import ROLES, canonical_role
 from bridge.simulator.stamp._plan import LogRequest, Member, Planner, ZipPlan
 from bridge.simulator.stamp._relay import Relay, Silent
-from bridge.simulator.stamp._state import CollectionRecord, StampState
+from bridge.simulator.stamp._state import CollectionRecord, StampState, as_typed
 from bridge.simulator.stamp._zip import ZipSink, write_zip
 
 COMMAND = "Get-AzureStackLog"
@@ -93,12 +93,7 @@ def _timeout_s(state: StampState, arguments: Mapping[str, Any]) -> float:
 
 def shown_line(state: StampState, arguments: Mapping[str, Any]) -> str:
     """The command as the output log shows it; without secrets unless the fault ``leaky-logs`` is on."""
-    words = [COMMAND]
-    for name, value in arguments.items():
-        shown = f"{value.username}" if hasattr(value, "password") else value
-        text = ",".join(map(str, shown)) if isinstance(shown, list) else str(shown)
-        words.append(f"-{name} {text}")
-    line = " ".join(words)
+    line = " ".join([COMMAND, *(f"-{name} {as_typed(value)}" for name, value in arguments.items())])
     if state.faults.has("leaky-logs"):
         return line
     return Scrubber().text(line)

@@ -125,7 +125,7 @@ class StampState:
             transcript.lines.append(f'PS>CommandInvocation({name}): "{name}"')
             shown = arguments if self.faults.has("leaky-logs") else blank
             for key, value in shown.items():
-                transcript.lines.append(f'>> ParameterBinding({name}): name="{key}"; value="{_as_typed(value)}"')
+                transcript.lines.append(f'>> ParameterBinding({name}): name="{key}"; value="{as_typed(value)}"')
 
     # -- transcripts
 
@@ -243,9 +243,12 @@ def _blank(value: Any) -> Any:
     return value
 
 
-def _as_typed(value: Any) -> str:
+def as_typed(value: Any) -> str:
+    """An argument as PowerShell shows it in a transcript (culture en-US)."""
     if isinstance(value, CredentialValue):
         return "System.Management.Automation.PSCredential"
+    if isinstance(value, datetime):
+        return f"{value:%m/%d/%Y %H:%M:%S}"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)
