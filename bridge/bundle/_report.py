@@ -334,7 +334,7 @@ def _steps(times: Mapping[str, Any]) -> list[_Step]:
     for key, title in _TIMES:
         at = _time(times.get(key))
         if at is not None:
-            after = _duration(at - steps[-1].at) if steps and at > steps[-1].at else ""
+            after = _duration(at - steps[-1].at) if steps else ""
             steps.append(_Step(title, at, after))
     return steps
 
@@ -343,7 +343,8 @@ def _duration(length: timedelta) -> str:
     minutes, seconds = divmod(int(length.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     parts = ((hours, "h"), (minutes, "min"), (seconds, "s"))
-    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "at once"
+    words = " ".join(f"{number} {unit}" for number, unit in parts if number)
+    return f"{words} later" if words and hours >= 0 else ""
 
 
 def _hashes(digests: Iterable[HashedFile]) -> tuple[list[_Hash], int]:

@@ -104,6 +104,16 @@ def test_the_page_says_what_was_asked_what_arrived_and_how_to_check_it() -> None
         assert expected in text
 
 
+def test_steps_of_one_second_or_of_a_clock_that_went_back_have_no_length() -> None:
+    times = {
+        "planned": "2026-11-23T13:55:00.200Z",
+        "command_sent": "2026-11-23T13:55:00.900Z",
+        "sealed": "2026-11-23T13:00:00Z",
+    }
+    text = " ".join(" ".join(Outline(page(collection={**COLLECTION, "times": times})).text).split())
+    assert "Planned 2026-11-23 13:55:00 UTC Command sent 2026-11-23 13:55:00 UTC Sealed 2026-11-23 13:00:00 UTC" in text
+
+
 def test_a_complete_coverage_is_called_complete_and_only_a_true_one() -> None:
     assert "Complete: all" in page({**COVERAGE, "complete": True})
     for other in (False, "true", 1, None):
