@@ -16,7 +16,8 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -37,6 +38,7 @@ _ACTION = re.compile(rb"Action[^>]*>([^<]+)<")
 _HEADER_END = b"</s:Header>"
 _FIRST, _AGAIN = b'OperationID s:mustUnderstand="false"', b'OperationID s:mustUnderstand="true"'
 _LONGEST_PAUSE_S = 15.0
+_IMPATIENT_S = 3.0
 _AUTHENTICATION_CHANCES = 2  # a domain controller may be away for a moment; a changed password locks the account
 
 # These may be sent again whatever became of the first: they change nothing, or have the same effect twice.
@@ -145,6 +147,17 @@ class Line:
     def port(self) -> int:
         port: int = self._transport.port
         return port
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Within it a broken line is waited for a few seconds only, and not told of: for what is good to do, but not
+        worth waiting for."""
+        deadline_s, on_line = self._deadline_s, self._on_line
+        self._deadline_s, self._on_line = min(_IMPATIENT_S, deadline_s), None
+        try:
+            yield
+        finally:
+            self._deadline_s, self._on_line = deadline_s, on_line
 
     def give_up(self) -> None:
         """Ends any waiting for the line to come back. May be called from any thread."""

@@ -26,7 +26,6 @@ from bridge.endpoint._faults import (
     OPERATION_TIMED_OUT,
     SHELL_NOT_FOUND,
     error_for,
-    fault_text,
     opening_error,
     session_error,
 )
@@ -54,6 +53,7 @@ from bridge.errors import (
     SessionGoneError,
     SessionLostError,
     StampBusyError,
+    UsageError,
 )
 from bridge.secrets import Credential
 from bridge.stamp import EndpointAddress, Stamp
@@ -213,8 +213,8 @@ class EndpointSession:
         the endpoint closes an idle session by itself."""
         try:
             if not self._left:
-                self._line.heals = False
-                self._delete()
+                with self._line.impatient():
+                    self._delete()
         except (*THIRD_PARTY, BridgeError) as error:
             self._tell(LineState.LOST, f"the session could not be closed: {brief(error)}")
         finally:
@@ -254,19 +254,19 @@ class EndpointSession:
             raise self.error(error) from error
 
     def finished(self, pipeline: Pipeline) -> None:
-        """The pipeline has ended: the endpoint may forget it, as PowerShell's own client tells it to."""
+        """The pipeline has ended: the endpoint may forget it, as PowerShell's own client tells it to. A line that
+        breaks now takes nothing away from what the pipeline has said."""
         if self._running is not pipeline:
             return
         self._running = None
         if self._left:
             return
         try:
-            self._shell.signal(Signal.TERMINATE, pipeline.command_id)
-        except WSManFaultError as fault:
-            if fault.code != SHELL_NOT_FOUND:
-                self._tell(LineState.UP, f"the ended command could not be closed: {fault_text(fault)}")
-        except THIRD_PARTY as error:
-            raise self.error(error) from error
+            with self._line.impatient():
+                self._shell.signal(Signal.TERMINATE, pipeline.command_id)
+        except (*THIRD_PARTY, BridgeError) as error:
+            if not (isinstance(error, WSManFaultError) and error.code == SHELL_NOT_FOUND):
+                self._tell(LineState.DOWN, f"the ended command could not be closed: {brief(error)}")
 
     def error(self, error: Exception) -> BridgeError:
         """The error of the bridge for what a request of this session met."""
@@ -420,7 +420,10 @@ def attach(
         SessionGoneError: The endpoint no longer has the session.
         SessionLostError: It was not to be had before the deadline.
         AuthenticationFailedError: The credentials were refused.
+        UsageError: The ids name no pipeline.
     """
+    if ids.pipeline_id is None:
+        raise UsageError(detail="these ids name a session, but no command that runs in it")
     address = next((known for known in stamp.endpoints if known.name == ids.endpoint), None)
     address = address or EndpointAddress(ids.endpoint, ids.host, ids.port, https_port=ids.port if ids.https else None)
     access = _Access(stamp, credential, frozenset(allow), verb, options, on_line)

@@ -117,6 +117,28 @@ def test_an_idle_connection_that_the_server_closed_is_no_error(simulated: Simula
         assert outputs(records) == every_tick(1)
 
 
+def test_a_session_is_closed_although_its_connection_was_cut(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    with session_through(proxy, simulated, []) as session:
+        assert session.ids.shell_id in str(simulated.server.shells())
+        assert proxy.cut() > 0
+    assert session.ids.shell_id not in str(simulated.server.shells())
+
+
+def test_a_line_that_breaks_after_the_end_takes_nothing_away(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    events: list[LineEvent] = []
+    with session_through(proxy, simulated, events) as session:
+        pipeline = session.start([ticks(1, 1)])
+        records = []
+        for record in pipeline.records():
+            records.append(record)
+            if record.text == "finished":
+                proxy.refuse()
+                proxy.reset()
+        assert pipeline.wait().state is PipelineState.COMPLETED
+        assert outputs(records) == every_tick(1)
+    assert "could not be closed" in events[-1].detail
+
+
 def test_a_line_that_is_away_for_a_while_comes_back(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
     events: list[LineEvent] = []
     with session_through(proxy, simulated, events) as session:
