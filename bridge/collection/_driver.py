@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from typing import Any
 from bridge.collection._events import Event, Landed, LineChanged, RecordArrived, StateChanged, Waiting, Warned
 from bridge.collection._finish import Finished, Finisher
 from bridge.collection._journal import Journal, RunRecord
-from bridge.collection._lock import COOL_DOWN, StampLock
-from bridge.collection._outcome import Outcome
+from bridge.collection._lock import COOL_DOWN
+from bridge.collection._locks import StampLocks
+from bridge.collection._outcome import Outcome, exit_code_of, facts_of, outcome_of
 from bridge.collection._plan import PAYLOAD, Way, choose_way, plan_run, written_place, written_secret
 from bridge.collection._ports import CommandEnd, LineNews, Ports, RunningCommand, SessionIdsJson
 from bridge.collection._preflight import check_place, make_output_folder
 from bridge.collection._request import Access, Place
-from bridge.collection._session_log import SessionLog
+from bridge.collection._session_log import SessionLog, scrubbed
 from bridge.collection._settings import Settings
 from bridge.collection._states import RunState
 from bridge.collection._watch import Snapshot, Waited, Watcher, look, wait_for_output
@@ -36,12 +37,12 @@ from bridge.errors import (
     JournalError,
     SessionGoneError,
     SessionLostError,
+    SourceMismatchError,
     StampBusyError,
-    StoreAccessError,
     StoreError,
     TimeLimitError,
 )
-from bridge.secrets import Credential, Scrubber, Secret
+from bridge.secrets import Credential, Secret
 from bridge.store import Store
 
 _STOP_LOOK_S = 1.0
@@ -85,7 +86,15 @@ class Driver:
         self._scrubber = access.scrubber()
         self._telling = threading.Lock()
         self._stores: dict[str, Store] = {}
-        self._locks: list[StampLock] = []
+        self._locks = StampLocks(
+            run.stamp,
+            run.id,
+            lambda: [self._open(place, secret) for place, secret in self._places()],
+            settings=settings.lock,
+            now=ports.now,
+            wait=control.wait,
+            warn=self._warn,
+        )
         self._command: RunningCommand | None = None
         self._errors: list[BridgeError] = []
         self._warnings: list[str] = list(run.facts.get("warnings", []))
@@ -132,12 +141,11 @@ class Driver:
             self._pause = error.exit_code
             return
         with suppress(JournalError):
-            self._release_locks(cool_down_until=None)
+            self._locks.release(cool_down_until=None)
             self._move(RunState.FAILED, str(error), error=self._scrubber.value(error.to_json()))
 
     def _leave(self) -> None:
-        for lock in self._locks:
-            lock.leave()
+        self._locks.leave()
         if self._command is not None and self._run.state not in {RunState.RUNNING, RunState.DETACHED}:
             with suppress(EndpointError):
                 self._command.close()
@@ -181,10 +189,10 @@ class Driver:
             try:
                 with self._journal.step(self._run.id, "lock"):
                     self._refuse_while_cooling_down()
-                    self._acquire_locks(break_lock=self._wishes.break_lock)
+                    self._locks.acquire(break_lock=self._wishes.break_lock)
                     self._move(RunState.LOCKED)
             except StampBusyError as error:
-                self._release_locks(cool_down_until=None)
+                self._locks.release(cool_down_until=None)
                 if not self._wishes.queue:
                     raise
                 self._wait_in_queue(error)
@@ -194,8 +202,7 @@ class Driver:
                 return
 
     def _start(self) -> None:
-        if not self._locks:
-            self._acquire_locks(break_lock=False)
+        self._locks.take_back()
         if self._run.facts.get("session"):
             if self._is_really_gone():
                 self._note(session=None, command_sent=None)
@@ -209,8 +216,7 @@ class Driver:
         store = self._output_store()
         if plan.way is not Way.DIRECT:
             make_output_folder(store, self._output_folder)
-        for lock in self._locks:
-            lock.expect_work_until(self._latest_end(self._ports.now()))
+        self._locks.expect_work_until(self._latest_end(self._ports.now()))
         try:
             with self._journal.step(self._run.id, "send the command"):
                 self._command = self._ports.endpoint.start(
@@ -256,8 +262,7 @@ class Driver:
         if self._run.facts.get("end"):
             self._after_the_command()
             return
-        if not self._locks:
-            self._take_locks_back()
+        self._locks.take_back()
         if self._command is None:
             self._take_command_back()
         self._working_since = time.monotonic()
@@ -395,7 +400,9 @@ class Driver:
         document: dict[str, Any] = {"state": "overdue" if overdue else end.state}
         if end.error is not None:
             document["error"] = {"id": end.error.error_id, "category": end.error.category, "message": end.error.message}
-        if end.failure is not None:
+        if overdue:
+            self._errors.append(self._time_limit("what had arrived is kept"))
+        elif end.failure is not None and end.state == "failed":
             document["failure"] = end.failure.to_json()
             self._errors.append(_as_busy(end, self._run.stamp) or end.failure)
         self._note(end=self._scrubber.value(document), command_ended=_text(self._ports.now()))
@@ -404,14 +411,9 @@ class Driver:
     def _after_the_command(self) -> None:
         """The stamp is free again; what landed is looked at, and the run goes on to its bundle."""
         state = self._run.facts["end"]["state"]
-        stopped = state in {"stopped", "overdue"}
         snapshot = self._settle(patient=state == "completed")
-        cool_down_until = self._ports.now() + COOL_DOWN if stopped else None
-        with self._journal.step(self._run.id, "free the stamp"):
-            if cool_down_until is not None:
-                self._journal.cool_down(self._run.stamp, cool_down_until)
-            self._take_locks_back()
-            self._release_locks(cool_down_until=cool_down_until)
+        if not self._run.facts.get("stamp_freed"):
+            self._free_the_stamp(stopped=state in {"stopped", "overdue"})
         if self._command is not None:
             with suppress(EndpointError):
                 self._command.close()
@@ -421,6 +423,23 @@ class Driver:
             return
         way = choose_way(self._run.request)
         self._move(RunState.DELIVERING if way is Way.STAGED else RunState.SEALING, sealed=_text(self._ports.now()))
+
+    def _free_the_stamp(self, *, stopped: bool) -> None:
+        """Gives the lock back. Where the session was lost and the collection was not seen to end, it may still run: the
+        lock is left as it is, and holds until the collection must have ended."""
+        end = self._run.facts["end"]
+        self._locks.take_back()
+        with self._journal.step(self._run.id, "free the stamp"):
+            cool_down_until = self._ports.now() + COOL_DOWN if stopped else None
+            if cool_down_until is not None:
+                self._journal.cool_down(self._run.stamp, cool_down_until)
+            if end.get("how", "ended") == "ended":
+                self._locks.release(cool_down_until=cool_down_until)
+            else:
+                self._locks.leave()
+                until = self._latest_end(self._command_sent())
+                self._warn(f"the collection may still run: the stamp stays locked until {until:%Y-%m-%d %H:%M:%SZ}")
+        self._note(stamp_freed=True)
 
     def _settle(self, *, patient: bool) -> Snapshot:
         """Waits until nothing lands any more. Output may come after its command has ended."""
@@ -451,10 +470,7 @@ class Driver:
             self._move(RunState.STOPPED, "stopped before anything arrived")
             return
         if state == "overdue":
-            minutes = self._run.request.timeout_minutes
-            error: BridgeError = TimeLimitError(
-                limit=f"{minutes} minutes", detail="nothing had arrived", fix="Ask for fewer roles or a shorter window."
-            )
+            error: BridgeError = self._time_limit("nothing had arrived")
             self._errors.append(error)
         elif self._errors:
             error = self._errors[-1]
@@ -463,6 +479,12 @@ class Driver:
             error = EndpointError(detail=failure.get("message") or "the collection left no output")
             self._errors.append(error)
         self._move(RunState.FAILED, str(error), error=self._scrubber.value(error.to_json()))
+
+    def _time_limit(self, detail: str) -> TimeLimitError:
+        minutes = self._run.request.timeout_minutes
+        return TimeLimitError(
+            limit=f"{minutes} minutes", detail=detail, fix="Ask for fewer roles or a shorter window, or more time."
+        )
 
     # -- the bundle ---------------------------------------------------------------------------------------------------
 
@@ -482,7 +504,7 @@ class Driver:
         try:
             with self._journal.step(self._run.id, "deliver"):
                 finished = self._finisher().deliver_and_seal(staging, target, self._journal.state_dir)
-        except (DeliveryFailedError, StoreError) as error:
+        except (DeliveryFailedError, SourceMismatchError, StoreError) as error:
             self._journal.note_delivery(self._run.bundle_name, target.location, "failed", error=str(error))
             self._secure_staging(staging)
             raise DeliveryFailedError(
@@ -509,7 +531,7 @@ class Driver:
             self._warn(f"the staging copy could not be sealed: {error}")
             return
         self._finished = finished
-        self._note(bundle=staging.location, **_facts_of(finished))
+        self._note(bundle=staging.location, **facts_of(finished))
 
     def _end_with(self, finished: Finished, location: str) -> None:
         self._finished = finished
@@ -520,7 +542,7 @@ class Driver:
             state = RunState.DONE
         else:
             state = RunState.PARTIAL
-        self._move(state, bundle=location, **_facts_of(finished))
+        self._move(state, bundle=location, **facts_of(finished))
 
     def _finisher(self) -> Finisher:
         return Finisher(
@@ -535,41 +557,6 @@ class Driver:
         )
 
     # -- locks --------------------------------------------------------------------------------------------------------
-
-    def _acquire_locks(self, *, break_lock: bool) -> None:
-        """One in each place that the run writes to, in an order that is the same for everybody."""
-        for place, secret in sorted(self._places(), key=lambda pair: pair[0].location.casefold()):
-            lock = StampLock(
-                self._open(place, secret),
-                self._run.stamp,
-                self._run.id,
-                settings=self._settings.lock,
-                now=self._ports.now,
-                wait=self._control.wait,
-                on_lost=self._warn,
-            )
-            try:
-                lock.acquire(break_lock=break_lock)
-            except StoreAccessError as error:
-                self._warn(f"no lock can be kept in {place.location}, other jump boxes do not see this run: {error}")
-            else:
-                self._locks.append(lock)
-
-    def _take_locks_back(self) -> None:
-        """For a run that is under way already: nothing may keep it from its end."""
-        if self._locks:
-            return
-        try:
-            self._acquire_locks(break_lock=False)
-        except (StampBusyError, StoreError) as error:
-            self._warn(f"the lock of this stamp could not be taken back: {error}")
-
-    def _release_locks(self, *, cool_down_until: datetime | None) -> None:
-        while self._locks:
-            try:
-                self._locks.pop().release(cool_down_until=cool_down_until)
-            except StoreError as error:
-                self._warn(f"the lock of this stamp could not be given back: {error}")
 
     def _refuse_while_cooling_down(self) -> None:
         until = self._journal.cool_down_until(self._run.stamp)
@@ -631,7 +618,7 @@ class Driver:
     def _record_arrived(self, log: SessionLog, record: Record) -> None:
         log.append(record)
         self._landed = True
-        self._tell(RecordArrived(run_id=self._run.id, record=_scrubbed(record, self._scrubber)))
+        self._tell(RecordArrived(run_id=self._run.id, record=scrubbed(record, self._scrubber)))
 
     def _line_changed(self, news: LineNews) -> None:
         self._tell(
@@ -665,7 +652,7 @@ class Driver:
     def _stopped_before_anything_ran(self) -> bool:
         if not (self._stop_asked() or self._control.detach_asked):
             return False
-        self._release_locks(cool_down_until=None)
+        self._locks.release(cool_down_until=None)
         self._move(RunState.STOPPED, "stopped before the collection began")
         return True
 
@@ -682,7 +669,8 @@ class Driver:
         text = self._scrubber.text(text)
         if text not in self._warnings and len(self._warnings) < _MOST_WARNINGS:
             self._warnings.append(text)
-            self._journal.note(self._run.id, warnings=self._warnings)
+            with suppress(JournalError):  # it is told all the same; whatever must be written says so by itself
+                self._journal.note(self._run.id, warnings=self._warnings)
         self._tell(Warned(run_id=self._run.id, text=text))
 
     def _tell(self, event: Event) -> None:
@@ -696,57 +684,9 @@ class Driver:
         return outcome_of(run, code, errors=tuple(self._errors), finished=self._finished)
 
 
-def outcome_of(
-    run: RunRecord, code: ExitCode, *, errors: tuple[BridgeError, ...] = (), finished: Finished | None = None
-) -> Outcome:
-    """A run's outcome from what the journal has of it."""
-    facts = run.facts
-    return Outcome(
-        run_id=run.id,
-        state=run.state,
-        exit_code=code,
-        bundle_name=run.bundle_name,
-        started=run.created,
-        bundle=facts.get("bundle"),
-        bundle_id=facts.get("bundle_id"),
-        staging=facts.get("staging"),
-        coverage=finished.coverage if finished else None,
-        errors=errors,
-        warnings=tuple(facts.get("warnings", ())),
-        unchecked=finished.unchecked if finished else (),
-        ended=run.ended,
-        size_bytes=facts.get("size_bytes"),
-        file_count=facts.get("file_count"),
-    )
-
-
-def exit_code_of(run: RunRecord) -> ExitCode:
-    """What a process ends with that reports this run."""
-    match run.state:
-        case RunState.DONE:
-            return ExitCode.OK
-        case RunState.PARTIAL:
-            return ExitCode.PARTIAL
-        case RunState.STOPPED:
-            return ExitCode.INTERRUPTED
-        case RunState.FAILED:
-            return ExitCode((run.facts.get("error") or {}).get("exit_code", ExitCode.UNEXPECTED))
-        case _:
-            return ExitCode.OK
-
-
 def run_folder(state_dir: Path, run_id: str) -> Path:
     """Where a run keeps its session log and its documents until they are in the bundle."""
     return state_dir / "runs" / run_id
-
-
-def _facts_of(finished: Finished) -> dict[str, Any]:
-    return {
-        "bundle_id": finished.bundle_id,
-        "size_bytes": finished.size_bytes,
-        "file_count": finished.files,
-        "complete": finished.complete,
-    }
 
 
 def _as_busy(end: CommandEnd, stamp: str) -> StampBusyError | None:
@@ -757,28 +697,6 @@ def _as_busy(end: CommandEnd, stamp: str) -> StampBusyError | None:
         detail=f"the endpoint says: {end.error.message}",
         fix="Wait until that collection has ended, or use --queue, which waits.",
         until=None,
-    )
-
-
-def _scrubbed(record: Record, scrubber: Scrubber) -> Record:
-    error = record.error and replace(
-        record.error,
-        message=scrubber.text(record.error.message),
-        target=record.error.target and scrubber.text(record.error.target),
-    )
-    progress = record.progress and replace(
-        record.progress,
-        activity=scrubber.text(record.progress.activity),
-        status=scrubber.text(record.progress.status),
-        operation=record.progress.operation and scrubber.text(record.progress.operation),
-    )
-    return replace(
-        record,
-        text=scrubber.text(record.text),
-        data=scrubber.value(record.data),
-        error=error,
-        progress=progress,
-        raw=record.raw and scrubber.text(record.raw),
     )
 
 

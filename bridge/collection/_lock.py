@@ -267,7 +267,7 @@ def owner_name() -> str:
     """Who this process is, for people at another jump box."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # no such user in the system's list: a container with a bare uid
+    except (KeyError, OSError, ImportError):  # no such user in the system's list, or no name in the environment
         user = "unknown"
     return f"{user}@{socket.gethostname()} (process {os.getpid()})"
 

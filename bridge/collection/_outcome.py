@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bridge.collection._finish import Finished
+from bridge.collection._journal import RunRecord
 from bridge.collection._states import RunState
 from bridge.errors import BridgeError, ExitCode
 
@@ -52,6 +54,55 @@ class Outcome:
             "size_bytes": self.size_bytes,
             "file_count": self.file_count,
         }
+
+
+def outcome_of(
+    run: RunRecord, code: ExitCode, *, errors: tuple[BridgeError, ...] = (), finished: Finished | None = None
+) -> Outcome:
+    """A run's outcome from what the journal has of it."""
+    facts = run.facts
+    return Outcome(
+        run_id=run.id,
+        state=run.state,
+        exit_code=code,
+        bundle_name=run.bundle_name,
+        started=run.created,
+        bundle=facts.get("bundle"),
+        bundle_id=facts.get("bundle_id"),
+        staging=facts.get("staging"),
+        coverage=finished.coverage if finished else None,
+        errors=errors,
+        warnings=tuple(facts.get("warnings", ())),
+        unchecked=finished.unchecked if finished else (),
+        ended=run.ended,
+        size_bytes=facts.get("size_bytes"),
+        file_count=facts.get("file_count"),
+    )
+
+
+def exit_code_of(run: RunRecord) -> ExitCode:
+    """What a process ends with that reports this run."""
+    match run.state:
+        case RunState.DONE:
+            return ExitCode.OK
+        case RunState.PARTIAL:
+            return ExitCode.PARTIAL
+        case RunState.STOPPED:
+            return ExitCode.INTERRUPTED
+        case RunState.FAILED:
+            return ExitCode((run.facts.get("error") or {}).get("exit_code", ExitCode.UNEXPECTED))
+        case _:
+            return ExitCode.OK
+
+
+def facts_of(finished: Finished) -> dict[str, Any]:
+    """What the journal keeps of a sealed bundle."""
+    return {
+        "bundle_id": finished.bundle_id,
+        "size_bytes": finished.size_bytes,
+        "file_count": finished.files,
+        "complete": finished.complete,
+    }
 
 
 def _utc(moment: datetime) -> str:

@@ -54,9 +54,10 @@ def _check_sas(store: Store, sas: Secret, valid_until: datetime, warn: Callable[
         )
     if not info.permissions & {"w", "c"}:
         raise StorePermissionError(store=store.location, detail="it does not permit writing (sp lacks w)")
-    for letter, lack in (("l", "what arrived cannot be listed"), ("r", "what arrived cannot be read and hashed")):
-        if letter not in info.permissions:
-            warn(f"the SAS does not permit '{letter}': {lack}")
+    if "l" not in info.permissions:
+        raise StorePermissionError(store=store.location, detail="it does not permit listing (sp lacks l)")
+    if "r" not in info.permissions:
+        warn("the SAS does not permit reading (sp lacks r): what arrived cannot be read and hashed there")
 
 
 def _write_probe(store: Store) -> None:

@@ -10,10 +10,10 @@ from datetime import UTC
 from pathlib import Path
 
 from bridge.bundle import bundle_name
-from bridge.collection._driver import Driver, Wishes, exit_code_of, outcome_of, run_folder
+from bridge.collection._driver import Driver, Wishes, run_folder
 from bridge.collection._events import Event, Waiting
 from bridge.collection._journal import Journal, RunRecord
-from bridge.collection._outcome import Outcome
+from bridge.collection._outcome import Outcome, exit_code_of, outcome_of
 from bridge.collection._owner import drive, is_driven
 from bridge.collection._ports import Ports, default_ports
 from bridge.collection._request import Access, Request
@@ -61,18 +61,26 @@ def collect(
     settings = settings or Settings()
     control = control or Control()
     with Journal(state_dir) as journal:
-        run = _create(journal, request, ports, queue=queue, control=control, on_event=on_event, settings=settings)
-        with drive(run_folder(state_dir, run.id), run.id):
-            return Driver(
-                run,
-                access,
-                journal,
-                settings=settings,
-                ports=ports,
-                control=control,
-                on_event=on_event,
-                wishes=Wishes(queue=queue, detach=detach, break_lock=break_lock),
-            ).drive()
+        while True:
+            run = _create(journal, request, ports, queue=queue, control=control, on_event=on_event, settings=settings)
+            with drive(run_folder(state_dir, run.id), run.id):
+                outcome = Driver(
+                    run,
+                    access,
+                    journal,
+                    settings=settings,
+                    ports=ports,
+                    control=control,
+                    on_event=on_event,
+                    wishes=Wishes(queue=queue, detach=detach, break_lock=break_lock),
+                ).drive()
+            # In the queue the lock was waited for already; here the endpoint itself said that it is busy.
+            if not (queue and outcome.state is RunState.FAILED and outcome.exit_code is ExitCode.BUSY):
+                return outcome
+            if on_event is not None:
+                on_event(Waiting(run_id=run.id, reason=str(outcome.errors[-1])))
+            if control.wait(settings.busy_s):
+                return outcome
 
 
 def attach(

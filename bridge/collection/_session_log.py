@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
@@ -62,6 +63,29 @@ class SessionLog:
         os.ftruncate(raw.fileno(), end)
         self._file = BufferedRandom(raw)
         self._file.seek(end)
+
+
+def scrubbed(record: Record, scrubber: Scrubber) -> Record:
+    """The record without secrets, for whoever shows it."""
+    error = record.error and replace(
+        record.error,
+        message=scrubber.text(record.error.message),
+        target=record.error.target and scrubber.text(record.error.target),
+    )
+    progress = record.progress and replace(
+        record.progress,
+        activity=scrubber.text(record.progress.activity),
+        status=scrubber.text(record.progress.status),
+        operation=record.progress.operation and scrubber.text(record.progress.operation),
+    )
+    return replace(
+        record,
+        text=scrubber.text(record.text),
+        data=scrubber.value(record.data),
+        error=error,
+        progress=progress,
+        raw=record.raw and scrubber.text(record.raw),
+    )
 
 
 def read_session(path: Path) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ class Settings:
     the endpoint must have worked without failing before ``detach`` lets it go, where no record tells it earlier.
     ``free_bytes``: the least space that a place must have. ``sas_margin_s``: how much longer than the collection a SAS
     must be valid. ``late_s``: how long output is waited for where a command that ended well has left none yet.
+    ``busy_s``: how long a queued run waits before it asks an endpoint again that said it was busy.
     ``reattach_s``: how often a lost session is asked for again.
     """
 
@@ -30,6 +31,7 @@ class Settings:
     line_deadline_s: float = 900.0
     attach_deadline_s: float = 180.0
     over_time_s: float = 900.0
+    busy_s: float = 60.0
     started_s: float = 10.0
     free_bytes: int = 256 * 1024 * 1024
     sas_margin_s: float = 1800.0

@@ -16,6 +16,7 @@ import pytest
 
 from bridge.bundle import Verdict, verify
 from bridge.collection import Journal, Place, Request, RunState, Window
+from bridge.errors import ExitCode
 from bridge.simulator.stamp import SimulatedStamp, StampOptions
 from bridge.stamp import Stamp
 from bridge.store import FolderStore
@@ -160,3 +161,18 @@ def test_a_client_that_is_killed_again_and_again_still_ends(rig: Rig, undisturbe
         child.communicate(timeout=120)
     assert_it_survives(rig, document, undisturbed, before)
     assert rig.run_of(document).state is RunState.DONE
+
+
+def test_of_two_processes_with_two_state_folders_one_wins_and_the_other_says_who_has_the_stamp(rig: Rig) -> None:
+    for _ in range(3):
+        first, second = rig.new_attempt(staged=False), rig.new_attempt(staged=False)
+        second["request"] = first["request"]
+        before = len(rig.sim.state.collections)
+        children = [start(document) for document in (first, second)]
+        outcomes = [json.loads(child.communicate(timeout=120)[0]) for child in children]
+        loser, winner = sorted(outcomes, key=lambda outcome: str(outcome["state"]), reverse=True)
+        assert (winner["state"], loser["state"]) == ("done", "failed"), outcomes
+        assert loser["exit_code"] == ExitCode.BUSY
+        assert winner["run"] in loser["errors"][0]
+        assert "(process " in loser["errors"][0]
+        assert len(rig.sim.state.collections) == before + 1

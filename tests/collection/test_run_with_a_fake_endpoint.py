@@ -6,6 +6,8 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from bridge.bundle import Verdict, verify
 from bridge.collection import (
     Access,
     Control,
+    DeliveryProgress,
     Event,
     Journal,
     Landed,
@@ -32,10 +35,12 @@ from bridge.endpoint import ErrorDetail
 from bridge.errors import (
     AuthenticationFailedError,
     ExitCode,
+    JournalError,
     NoSuchRunError,
     StampBusyError,
 )
 from bridge.store import FolderStore
+from bridge.store.transfer import LinePolicy, TransferSettings
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports, wait_until
 from tests.support.runs import PASSWORD, QUICK, make_request
 
@@ -376,3 +381,124 @@ def test_output_that_arrives_after_the_command_has_ended_is_waited_for(
     assert outcome.state is RunState.DONE, outcome
     assert_verified(outcome)
     assert not [event for event in events if isinstance(event, Warned)]
+
+
+def test_a_delivery_that_fails_leaves_a_sealed_staging_copy_and_is_finished_by_attach(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    request = make_request(tmp_path / "far", staging=Place.parse(str(tmp_path / "near")))
+    patience = replace(QUICK, transfer=TransferSettings(give_up_after_s=0.5, connect_give_up_after_s=0.5))
+
+    def block(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.state is RunState.DELIVERING:
+            with Journal(state_dir) as journal:
+                (tmp_path / "far" / journal.run(event.run_id).bundle_name).write_text("in the way")
+
+    failed = collect(
+        request, access, state_dir=state_dir, settings=patience, ports=fake_ports(endpoint), on_event=block
+    )
+    assert (failed.state, failed.exit_code) == (RunState.FAILED, ExitCode.DELIVERY), failed.errors
+    assert f"pep-bridge attach {failed.run_id}" in failed.errors[0].advice
+    assert failed.bundle == str(tmp_path / "near" / failed.bundle_name)
+    assert_verified(failed)
+
+    (tmp_path / "far" / failed.bundle_name).unlink()
+    outcome = take_over(failed.run_id, access, state_dir, endpoint)
+    assert (outcome.state, outcome.bundle_id) == (RunState.DONE, failed.bundle_id)
+    assert outcome.bundle == str(tmp_path / "far" / failed.bundle_name)
+    assert_verified(outcome)
+    assert len(endpoint.sent) == 1
+    with Journal(state_dir) as journal:
+        [delivery] = journal.run(outcome.run_id).deliveries
+    assert (delivery.state, delivery.attempts) == ("done", 2)
+
+
+def test_an_interrupt_while_delivering_keeps_the_run_where_it_is(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    request = make_request(tmp_path / "far", staging=Place.parse(str(tmp_path / "near")))
+    control = Control()
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, DeliveryProgress):
+            control.detach()
+
+    endpoint.files = {"Storage-1.zip": b"s" * 400_000, "ACS-1.zip": b"a" * 400_000}
+    slow = replace(QUICK, transfer=TransferSettings(policy=LinePolicy(limit_rate_bits_per_s=1_000_000)))
+    interrupted = collect(
+        request,
+        access,
+        state_dir=state_dir,
+        settings=slow,
+        ports=fake_ports(endpoint),
+        on_event=interrupt,
+        control=control,
+    )
+    assert (interrupted.state, interrupted.exit_code) == (RunState.DELIVERING, ExitCode.INTERRUPTED)
+    outcome = take_over(interrupted.run_id, access, state_dir, endpoint)
+    assert outcome.state is RunState.DONE
+    assert_verified(outcome)
+
+
+def test_a_stamp_stays_locked_while_a_lost_collection_may_still_run(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    endpoint.lose_after_records = 1
+    endpoint.gone = True
+    endpoint.may_write.clear()
+    endpoint.files = {"Storage-1.zip": b"1"}
+    (tmp_path / "bundles").mkdir()
+
+    def let_one_land(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.state is RunState.RUNNING:
+            endpoint.ends_log = False
+            endpoint.may_write.set()
+
+    lost = run(request_to, access, state_dir, endpoint, on_event=let_one_land)
+    assert lost.state is RunState.PARTIAL
+    other = run(request_to, access, tmp_path / "other", endpoint)
+    assert other.exit_code is ExitCode.BUSY
+    assert lost.run_id in str(other.errors[0])
+    endpoint.gone = False
+    assert run(request_to, access, tmp_path / "other", endpoint, break_lock=True).bundle is not None
+
+
+def test_a_collection_beyond_its_time_is_stopped_and_sealed(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.pause_s = 0.3
+    started = datetime.now(UTC)
+
+    def fast_clock() -> datetime:
+        """A second is two minutes."""
+        return started + (datetime.now(UTC) - started) * 120
+
+    outcome = collect(
+        make_request(tmp_path / "b", timeout_minutes=1),
+        access,
+        state_dir=state_dir,
+        settings=replace(QUICK, over_time_s=0.0),
+        ports=fake_ports(endpoint, now=fast_clock),
+    )
+    assert (outcome.state, outcome.exit_code) == (RunState.PARTIAL, ExitCode.PARTIAL), outcome
+    assert [error.name for error in outcome.errors] == ["TimeLimitError"]
+    assert_verified(outcome)
+
+
+def test_a_full_state_disk_during_a_run_leaves_it_to_be_attached_to(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise JournalError(path=state_dir, detail="database or disk is full")
+
+    def fill(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.state is RunState.RUNNING:
+            monkeypatch.setattr(Journal, "note", refuse)
+
+    stuck = run(request_to, access, state_dir, endpoint, on_event=fill)
+    assert stuck.state is RunState.RUNNING
+    assert [error.name for error in stuck.errors] == ["JournalError"]
+    monkeypatch.undo()
+    outcome = take_over(stuck.run_id, access, state_dir, endpoint)
+    assert outcome.state is RunState.DONE
+    assert_verified(outcome)

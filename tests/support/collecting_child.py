@@ -1,7 +1,7 @@
 """A process that collects or attaches and may be killed: ``python -m tests.support.collecting_child``, JSON on stdin.
 
-``kill_at`` counts the journal's transactions, twice each: before it is begun and after it is committed. At that count the
-process kills itself, as a power cut would.
+``kill_at`` counts the journal's transactions, twice each: before it is begun and after it is committed. At that
+count the process kills itself, as a power cut would.
 """
 
 from __future__ import annotations

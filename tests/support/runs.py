@@ -17,6 +17,7 @@ QUICK = Settings(
     stall_s=0.6,
     started_s=0.2,
     reattach_s=0.2,
+    busy_s=0.2,
     attach_deadline_s=5,
     line_deadline_s=5,
     free_bytes=1,

@@ -1,0 +1,95 @@
+"""The locks of one run: one in every place that it writes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from bridge.collection._lock import LockSettings, StampLock
+from bridge.errors import StampBusyError, StoreAccessError, StoreError
+from bridge.store import Store
+
+
+class StampLocks:
+    """Takes, keeps and gives back the locks of a stamp, all or none."""
+
+    def __init__(
+        self,
+        stamp: str,
+        run_id: str,
+        stores: Callable[[], Iterable[Store]],
+        *,
+        settings: LockSettings,
+        now: Callable[[], datetime],
+        wait: Callable[[float], bool],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._stamp = stamp
+        self._run_id = run_id
+        self._stores = stores
+        self._settings = settings
+        self._now = now
+        self._wait = wait
+        self._warn = warn
+        self._held: list[StampLock] = []
+        self._tried = False
+
+    def acquire(self, *, break_lock: bool) -> None:
+        """Takes them in an order that is the same for everybody; where one is refused, none is kept.
+
+        A place that does not let its lock be read (a SAS without read) has none, which is warned of.
+
+        Raises:
+            StampBusyError: another run has one of them, or the stamp cools down.
+            StoreError: a place cannot be reached.
+        """
+        try:
+            for store in sorted(self._stores(), key=lambda each: each.location.casefold()):
+                self._acquire_one(store, break_lock=break_lock)
+        except BaseException:
+            self.release(cool_down_until=None)
+            raise
+        self._tried = True
+
+    def take_back(self) -> None:
+        """For a run that is under way already: nothing may keep it from its end."""
+        if self._tried:
+            return
+        try:
+            self.acquire(break_lock=False)
+        except (StampBusyError, StoreError) as error:
+            self._warn(f"the lock of this stamp could not be taken back: {error}")
+            self._tried = True
+
+    def expect_work_until(self, moment: datetime) -> None:
+        for lock in self._held:
+            lock.expect_work_until(moment)
+
+    def leave(self) -> None:
+        """Ends the heartbeats and leaves the locks held."""
+        for lock in self._held:
+            lock.leave()
+
+    def release(self, *, cool_down_until: datetime | None) -> None:
+        while self._held:
+            try:
+                self._held.pop().release(cool_down_until=cool_down_until)
+            except StoreError as error:
+                self._warn(f"the lock of this stamp could not be given back: {error}")
+
+    def _acquire_one(self, store: Store, *, break_lock: bool) -> None:
+        lock = StampLock(
+            store,
+            self._stamp,
+            self._run_id,
+            settings=self._settings,
+            now=self._now,
+            wait=self._wait,
+            on_lost=self._warn,
+        )
+        try:
+            lock.acquire(break_lock=break_lock)
+        except StoreAccessError as error:
+            self._warn(f"no lock can be kept in {store.location}, other jump boxes do not see this run: {error}")
+        else:
+            self._held.append(lock)
