@@ -50,6 +50,7 @@ def test_a_recorded_conversation_is_understood_as_it_was(name: str) -> None:
 
 
 EXPECTED_END: dict[str, Any] = {
+    "discover": {"vendor": "Microsoft Corporation", "schemes": ["Negotiate"]},
     "collect": {"state": "completed", "error": None},
     "slow": {"state": "completed", "error": None},
     "no-language": {"state": "failed", "error": "ScriptNotAllowedError"},
