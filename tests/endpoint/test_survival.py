@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from xml.etree import ElementTree as ET
 
 import pytest
+from pypsrp.wsman import NAMESPACES
 
 from bridge.endpoint import (
     Command,
@@ -122,6 +124,22 @@ def test_a_session_is_closed_although_its_connection_was_cut(simulated: Simulate
         assert session.ids.shell_id in str(simulated.server.shells())
         assert proxy.cut() > 0
     assert session.ids.shell_id not in str(simulated.server.shells())
+
+
+def test_a_shell_that_the_endpoint_marked_as_disconnected_is_taken_up_again(
+    simulated: SimulatedEndpoint, proxy: TcpProxy
+) -> None:
+    with session_through(proxy, simulated, []) as session:
+        pipeline = session.start([ticks(60, 20)])
+        records = []
+        for record in pipeline.records():
+            records.append(record)
+            if record.text == "tick 10":
+                with session.second_shell() as shell:
+                    request = ET.Element(f"{{{NAMESPACES['rsp']}}}Disconnect")
+                    shell.wsman.disconnect(shell.resource_uri, request, selector_set=shell._selector_set)
+        assert pipeline.wait().state is PipelineState.COMPLETED
+    assert outputs(records) == every_tick(60)
 
 
 def test_a_line_that_breaks_after_the_end_takes_nothing_away(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
