@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from io import BufferedRandom
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,27 +42,22 @@ class SessionLog:
 
     def append(self, record: Record) -> None:
         """Writes one record; a failure to write is counted, not raised."""
-        line = _line(self._scrubber.value(record.to_json()))
+        line = memoryview(_line(self._scrubber.value(record.to_json())))
         end = self._file.tell()
         try:
-            self._file.write(line)
-            self._file.flush()
+            while line:
+                line = line[self._file.write(line) :]
         except OSError:
             self.lost += 1
-            self._cut_back(end)
+            # What a full disk took of the line goes, or the next record would be glued to it.
+            self._file.truncate(end)
+            self._file.seek(end)
 
     def close(self) -> None:
         try:
             os.fsync(self._file.fileno())
         finally:
             self._file.close()
-
-    def _cut_back(self, end: int) -> None:
-        # What a full disk took of the line goes, or the next record would be glued to it.
-        raw = self._file.detach()
-        os.ftruncate(raw.fileno(), end)
-        self._file = BufferedRandom(raw)
-        self._file.seek(end)
 
 
 def scrubbed(record: Record, scrubber: Scrubber) -> Record:
@@ -102,17 +97,24 @@ def read_session(path: Path) -> Iterator[dict[str, Any]]:
                 yield document
 
 
-def _open_to_append(path: Path) -> BufferedRandom:
+def _open_to_append(path: Path) -> FileIO:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-    file = os.fdopen(descriptor, "r+b")
-    end = file.seek(0, os.SEEK_END)
-    start = max(0, end - _TAIL_BYTES)
-    file.seek(start)
-    tail = file.read(end - start)
-    if tail and not tail.endswith(b"\n"):
-        file.truncate(start + tail.rfind(b"\n") + 1 if b"\n" in tail else start)
+    file = FileIO(descriptor, "r+")
+    file.truncate(_end_of_last_line(file))
     file.seek(0, os.SEEK_END)
     return file
+
+
+def _end_of_last_line(file: FileIO) -> int:
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _TAIL_BYTES)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def _line(document: Any) -> bytes:

@@ -1,0 +1,89 @@
+"""What the endpoint sent is on disk as it arrives, without secrets, whatever happens to the process or the disk."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bridge.collection._session_log import SessionLog, read_session
+from bridge.endpoint import Record, Stream
+from bridge.secrets import Scrubber, Secret
+
+
+def record(text: str) -> Record:
+    return Record(Stream.OUTPUT, text, datetime(2026, 11, 23, tzinfo=UTC))
+
+
+def texts(path: Path) -> list[str]:
+    return [document["text"] for document in read_session(path)]
+
+
+def test_a_record_is_on_disk_before_the_log_is_closed(tmp_path: Path) -> None:
+    with SessionLog(tmp_path / "s.jsonl", Scrubber()) as log:
+        log.append(record("one"))
+        assert texts(tmp_path / "s.jsonl") == ["one"]
+
+
+def test_a_log_is_continued_and_a_half_written_line_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    with SessionLog(path, Scrubber()) as log:
+        log.append(record("one"))
+    for half in (b'{"at": "20', b'{"text": "' + b"x" * 200_000):
+        with path.open("ab") as file:
+            file.write(half)
+        with SessionLog(path, Scrubber()) as log:
+            log.append(record("next"))
+    assert texts(path) == ["one", "next", "next"]
+    assert all(json.loads(line) for line in path.read_bytes().splitlines())
+
+
+def test_a_secret_in_a_record_is_blanked_in_every_form(tmp_path: Path) -> None:
+    scrubber = Scrubber([Secret("p@ss<w&rd>")])
+    with SessionLog(tmp_path / "s.jsonl", scrubber) as log:
+        for text in (
+            "p@ss<w&rd>",
+            "p%40ss%3Cw%26rd%3E",
+            "p@ss&lt;w&amp;rd&gt;",
+            "https://x/?sv=1&sig=abc%2Fdef%3D&se=2",
+        ):
+            log.append(record(f"before {text} after"))
+    content = (tmp_path / "s.jsonl").read_text()
+    assert "rd" not in content.replace("record", "")
+    assert "abc" not in content
+    assert content.count("***") == 4
+
+
+def test_a_lone_surrogate_does_not_end_the_log(tmp_path: Path) -> None:
+    with SessionLog(tmp_path / "s.jsonl", Scrubber()) as log:
+        log.append(record("broken \ud800 name"))
+        log.append(record("grün"))
+    assert texts(tmp_path / "s.jsonl") == ["broken \ud800 name", "grün"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: Windows has no limit of file sizes")
+def test_a_full_disk_loses_records_but_never_the_log(tmp_path: Path) -> None:
+    import resource
+
+    path = tmp_path / "s.jsonl"
+    with SessionLog(path, Scrubber()) as log:
+        log.append(record("first"))
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, hard))
+        try:
+            log.append(record("lost " * 100))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        log.append(record("last"))
+        assert log.lost == 1
+    assert texts(path) == ["first", "last"]
+
+
+def test_lines_that_are_no_documents_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(b'\xff\n[1]\n"x"\n{"text": "good"}\nnot json\n')
+    assert texts(path) == ["good"]
+    assert list(read_session(tmp_path / "absent.jsonl")) == []
