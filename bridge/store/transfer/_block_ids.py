@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import struct
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
@@ -30,11 +29,12 @@ class BlockKey:
         """The key in a block id; ``None`` where another tool made it."""
         try:
             raw = b64decode(block_id, validate=True)
-        except binascii.Error:
+        except ValueError:
             return None
         if len(raw) != _LAYOUT.size + _DIGEST_BYTES or raw[0] not in {1, 2}:
             return None
         number, offset, size_bytes = _LAYOUT.unpack_from(raw)
         algorithm = Algorithm(number)
         length = 8 if algorithm is Algorithm.CRC64 else 16
-        return cls(offset, size_bytes, BlockChecksum(algorithm, raw[_LAYOUT.size : _LAYOUT.size + length]))
+        key = cls(offset, size_bytes, BlockChecksum(algorithm, raw[_LAYOUT.size : _LAYOUT.size + length]))
+        return key if key.encode() == block_id else None

@@ -1,0 +1,447 @@
+"""On the line the engine is polite, patient and honest: rate, quiet hours, busy services, progress, memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from datetime import time as clock_time
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from bridge.errors import DeliveryFailedError, StoreFullError, UsageError
+from bridge.secrets import Secret
+from bridge.store import Store, StoreSettings, open_store, parse_destination
+from bridge.store.transfer import (
+    FileFinished,
+    LinePolicy,
+    Paused,
+    Progress,
+    QuietHours,
+    Repairing,
+    Retrying,
+    TransferEvent,
+    TransferItem,
+    TransferSettings,
+    Unpaused,
+    parse_rate,
+    transfer,
+)
+from tests.support.scripted_service import Answer, Request, ScriptedService
+from tests.support.transfer_lab import KIB, MIB, MadeUpStore
+
+SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
+
+
+def container(port: int, api_version: str = "2019-02-02") -> Store:
+    return open_store(
+        parse_destination(f"http://127.0.0.1:{port}/account/container/west"),
+        sas=SAS,
+        settings=StoreSettings(api_version=api_version),
+    )
+
+
+def made_up(sizes: dict[str, int]) -> Any:
+    return MadeUpStore(sizes)
+
+
+# -- rate --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sizes", [{"large.zip": 200 * MIB}, {f"{n}.log": 10 * KIB for n in range(6000)}], ids=["large", "small"]
+)
+def test_a_rate_holds_within_five_per_cent_over_twenty_seconds_from_the_first(sizes: dict[str, int]) -> None:
+    rate_bytes_per_s = 2_500_000
+    cancel = threading.Event()
+    with ScriptedService() as service:
+        timer = threading.Timer(20.5, cancel.set)
+        timer.start()
+        try:
+            transfer(
+                made_up(sizes),
+                container(service.port),
+                [TransferItem(path, size) for path, size in sizes.items()],
+                settings=TransferSettings(policy=LinePolicy(8 * rate_bytes_per_s)),
+                cancel=cancel,
+            )
+        except InterruptedError:
+            pass
+        finally:
+            timer.cancel()
+        start = service.received[0][0]
+        heads = 450 * len(service.requests)
+        in_twenty = sum(size for at, size in service.received if at - start <= 20)
+        in_one = sum(size for at, size in service.received if at - start <= 1)
+    whole = sum(sizes.values())
+    if whole > 20 * rate_bytes_per_s:
+        assert 0.95 <= (in_twenty + heads) / (20 * rate_bytes_per_s) <= 1.05
+    assert (in_one) / rate_bytes_per_s <= 1.10, "the first second is no exception"
+
+
+def test_the_rate_can_be_changed_while_it_runs() -> None:
+    policy = LinePolicy(800_000)
+    asked = 0
+
+    def current() -> LinePolicy:
+        nonlocal asked
+        asked += 1
+        return policy
+
+    with ScriptedService() as service:
+
+        def free(event: TransferEvent) -> None:
+            nonlocal policy
+            if isinstance(event, Progress) and event.bytes_sent > 150 * KIB:
+                policy = LinePolicy(None)
+
+        started = time.monotonic()
+        transfer(
+            made_up({"a.zip": 20 * MIB}),
+            container(service.port),
+            [TransferItem("a.zip", 20 * MIB)],
+            settings=TransferSettings(policy=current),
+            on_event=free,
+        )
+        elapsed_s = time.monotonic() - started
+    assert asked > 1
+    assert elapsed_s < 20 * MIB / 100_000 / 2, "at the first rate it would have taken 200 s"
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [("20Mbit", 20_000_000), ("512k", 512_000), ("1.5 Gbit", 1_500_000_000), ("300", 300), ("64kbps", 64_000)],
+)
+def test_rates_are_read_as_people_write_them(text: str, bits: int) -> None:
+    assert parse_rate(text) == bits
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-1M", "0", "20MB", "1e3"])
+def test_what_is_not_a_rate_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_rate(text)
+
+
+# -- quiet hours -------------------------------------------------------------------------------------------------------
+
+
+def test_quiet_hours_pause_and_resume_a_transfer() -> None:
+    now = datetime(2026, 11, 23, 7, 59, 50, tzinfo=ZoneInfo("Europe/Berlin"))
+    events: list[TransferEvent] = []
+    during: list[int] = []
+
+    def follow(event: TransferEvent) -> None:
+        nonlocal now
+        events.append(event)
+        if isinstance(event, Progress):
+            if event.paused_until is None and event.bytes_sent > 100 * KIB and now.hour < 8:
+                now = now.replace(hour=8, minute=0)
+            elif event.paused_until is not None:
+                during.append(event.bytes_confirmed)
+                if len(during) == 6:
+                    now = now.replace(hour=18, minute=0)
+
+    with ScriptedService() as service:
+        transfer(
+            made_up({"a.zip": 4 * MIB}),
+            container(service.port),
+            [TransferItem("a.zip", 4 * MIB)],
+            settings=TransferSettings(
+                block_size_bytes=64 * KIB,
+                policy=LinePolicy(8_000_000, QuietHours.parse("08:00-18:00")),
+                now=lambda: now,
+            ),
+            on_event=follow,
+        )
+    kinds = [type(event) for event in events if isinstance(event, (Paused, Unpaused, FileFinished))]
+    assert kinds == [Paused, Unpaused, FileFinished]
+    paused = next(event for event in events if isinstance(event, Paused))
+    assert paused.until == datetime(2026, 11, 23, 18, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert during[-1] == during[2], "what was in flight may land; then nothing moves"
+    assert during[-1] < 4 * MIB
+
+
+@pytest.mark.parametrize(
+    ("hours", "now", "until"),
+    [
+        ("08:00-18:00", "2026-11-23T07:59:59+01:00", None),
+        ("08:00-18:00", "2026-11-23T08:00:00+01:00", "2026-11-23T18:00:00+01:00"),
+        ("08:00-18:00", "2026-11-23T18:00:00+01:00", None),
+        ("22:00-06:00", "2026-11-23T23:00:00+01:00", "2026-11-24T06:00:00+01:00"),
+        ("22:00-06:00", "2026-11-24T05:59:00+01:00", "2026-11-24T06:00:00+01:00"),
+        ("22:00-06:00", "2026-11-24T06:00:00+01:00", None),
+    ],
+)
+def test_quiet_hours_begin_and_end_where_the_clock_says(hours: str, now: str, until: str | None) -> None:
+    expected = None if until is None else datetime.fromisoformat(until)
+    assert QuietHours.parse(hours).until(datetime.fromisoformat(now)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "8-18", "08:00-08:00", "25:00-26:00", "08:00 18:00"])
+def test_what_is_not_a_span_of_hours_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        QuietHours.parse(text)
+
+
+def test_quiet_hours_are_read_as_written() -> None:
+    assert QuietHours.parse(" 8:30 - 17:05 ") == QuietHours(clock_time(8, 30), clock_time(17, 5))
+
+
+# -- a service that is busy, full, or wrong ----------------------------------------------------------------------------
+
+
+def test_a_busy_service_is_left_alone_for_as_long_as_it_asks() -> None:
+    refused: list[float] = []
+
+    def busy(request: Request) -> Answer | None:
+        if request.method == "PUT" and not refused:
+            refused.append(request.at)
+            return Answer(503, {"Retry-After": "2", "x-ms-error-code": "ServerBusy"})
+        return None
+
+    events: list[TransferEvent] = []
+    with ScriptedService(busy) as service:
+        items = [TransferItem("a.log", 1000)]
+        transfer(made_up({"a.log": 1000}), container(service.port), items, on_event=events.append)
+        puts = [request for request in service.requests if request.method == "PUT"]
+    assert len(puts) == 2
+    assert puts[1].at - puts[0].at >= 2.0
+    retry = next(event for event in events if isinstance(event, Retrying))
+    assert "503" in retry.reason
+    assert retry.path == "a.log"
+
+
+def test_fewer_connections_are_used_after_failures() -> None:
+    failing = True
+
+    def busy(request: Request) -> Answer | None:
+        return Answer(500) if failing and request.method == "PUT" else None
+
+    connections: list[int] = []
+
+    def follow(event: TransferEvent) -> None:
+        nonlocal failing
+        if isinstance(event, Progress):
+            connections.append(event.connections)
+            failing = event.connections > 1
+
+    sizes = {f"{number}.zip": 5 * MIB for number in range(4)}
+    with ScriptedService(busy) as service:
+        transfer(
+            made_up(sizes),
+            container(service.port),
+            [TransferItem(path, size) for path, size in sizes.items()],
+            settings=TransferSettings(first_back_off_s=0.6),
+            on_event=follow,
+        )
+    assert connections[0] > 1
+    assert min(connections) == 1
+
+
+@pytest.mark.parametrize("code", ["InsufficientStorage", ""])
+def test_a_service_without_space_ends_the_delivery_with_its_own_error(code: str) -> None:
+    def full(request: Request) -> Answer | None:
+        return Answer(507, {"x-ms-error-code": code}) if request.method == "PUT" else None
+
+    with ScriptedService(full) as service, pytest.raises(DeliveryFailedError) as failure:
+        transfer(made_up({"a": 1000}), container(service.port), [TransferItem("a", 1000)])
+    assert isinstance(failure.value.__cause__, StoreFullError)
+
+
+def test_a_service_that_tells_another_checksum_gets_the_file_again() -> None:
+    lies = ["AAAAAAAAAAA="]
+
+    def lie(request: Request) -> Answer | None:
+        if request.method == "PUT" and lies:
+            return Answer(201, {"ETag": '"1"', "x-ms-content-crc64": lies.pop()})
+        return None
+
+    events: list[TransferEvent] = []
+    with ScriptedService(lie) as service:
+        transfer(made_up({"a": 1000}), container(service.port), [TransferItem("a", 1000)], on_event=events.append)
+    assert [event.path for event in events if isinstance(event, Repairing)] == ["a"]
+    assert [event.result.status for event in events if isinstance(event, FileFinished)] == ["repaired"]
+
+
+def test_a_service_that_does_not_know_crc64_is_given_md5() -> None:
+    def old(request: Request) -> Answer | None:
+        return Answer(201, {"ETag": '"1"'}) if request.method == "PUT" and "blocklist" not in request.target else None
+
+    sizes = {f"{number}.log": 1000 for number in range(50)}
+    with ScriptedService(old) as service:
+        result = transfer(
+            made_up(sizes), container(service.port), [TransferItem(path, size) for path, size in sizes.items()]
+        )
+        puts = [request for request in service.requests if request.method == "PUT"]
+    by_path: dict[str, list[Request]] = {}
+    for put in puts:
+        by_path.setdefault(put.target.partition("?")[0], []).append(put)
+    assert all("Content-MD5" in sent[-1].headers for sent in by_path.values())
+    assert len(puts) == 51, "only the first file finds out"
+    assert result.copied == 50
+
+
+def test_an_old_version_is_never_asked_for_crc64() -> None:
+    with ScriptedService() as service:
+        transfer(made_up({"a": 1000}), container(service.port, "2017-11-09"), [TransferItem("a", 1000)])
+        puts = [request for request in service.requests if request.method == "PUT"]
+    assert [request.headers["x-ms-version"] for request in puts] == ["2017-11-09"]
+    assert "Content-MD5" in puts[0].headers
+    assert "x-ms-content-crc64" not in puts[0].headers
+
+
+def test_the_sas_is_in_the_request_and_nowhere_in_what_is_told() -> None:
+    def refuse(request: Request) -> Answer | None:
+        body = f"<Error><Code>Odd</Code><Message>{request.target.replace('&', '&amp;')}</Message></Error>".encode()
+        return Answer(400, {"x-ms-error-code": "Odd"}, body) if request.method == "PUT" else None
+
+    events: list[TransferEvent] = []
+    with ScriptedService(refuse) as service, pytest.raises(DeliveryFailedError) as failure:
+        transfer(made_up({"a": 10}), container(service.port), [TransferItem("a", 10)], on_event=events.append)
+    assert "sig=c2VjcmV0" in service.requests[-1].target
+    assert "c2VjcmV0" not in f"{failure.value} {failure.value.__cause__} {events}"
+
+
+# -- honest ------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_shows_all_done_before_the_service_has_confirmed_the_last_file() -> None:
+    held = threading.Event()
+    fractions: list[float | None] = []
+
+    def hold(request: Request) -> Answer | None:
+        if "blocklist" in request.target and request.method == "PUT":
+            held.wait(30)
+        return None
+
+    def follow(event: TransferEvent) -> None:
+        if isinstance(event, Progress):
+            fractions.append(event.fraction)
+            if event.bytes_confirmed == 10 * MIB and len(fractions) > 5:
+                held.set()
+
+    with ScriptedService(hold) as service:
+        transfer(made_up({"a": 10 * MIB}), container(service.port), [TransferItem("a", 10 * MIB)], on_event=follow)
+    assert fractions[-1] == 1.0
+    assert all(fraction is not None and fraction < 1 for fraction in fractions[:-1])
+
+
+def test_time_left_is_told_with_its_spread() -> None:
+    seen: list[Progress] = []
+    with ScriptedService() as service:
+        transfer(
+            made_up({"a": 3 * MIB}),
+            container(service.port),
+            [TransferItem("a", 3 * MIB)],
+            settings=TransferSettings(policy=LinePolicy(8_000_000), block_size_bytes=64 * KIB),
+            on_event=lambda event: seen.append(event) if isinstance(event, Progress) else None,
+        )
+    told = [event for event in seen if event.time_left_s]
+    assert told, "three seconds on the line are enough for a first estimate"
+    for event in told:
+        assert event.time_left_low_s is not None
+        assert event.time_left_s is not None
+        assert event.time_left_low_s <= event.time_left_s
+    assert told[0].rate_bits_per_s == pytest.approx(8_000_000, rel=0.4)
+
+
+def test_a_cancelled_transfer_ends_soon_and_says_so() -> None:
+    cancel = threading.Event()
+    with ScriptedService() as service:
+
+        def stop(event: TransferEvent) -> None:
+            if isinstance(event, Progress) and event.bytes_sent:
+                cancel.set()
+
+        with pytest.raises(InterruptedError):
+            transfer(
+                made_up({"a": 100 * MIB}),
+                container(service.port),
+                [TransferItem("a", 100 * MIB)],
+                settings=TransferSettings(policy=LinePolicy(8_000_000)),
+                cancel=cancel,
+                on_event=stop,
+            )
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("transfer-")]
+
+
+def test_an_error_in_the_callers_own_handler_ends_the_transfer_and_reaches_the_caller() -> None:
+    def fail(event: TransferEvent) -> None:
+        raise ZeroDivisionError
+
+    with ScriptedService() as service, pytest.raises(ZeroDivisionError):
+        transfer(made_up({"a": 50 * MIB}), container(service.port), [TransferItem("a", 50 * MIB)], on_event=fail)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("transfer-")]
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+_CHILD = """
+import sys, threading
+from pathlib import Path
+from bridge.secrets import Secret
+from bridge.store import FolderStore, open_store, parse_destination
+from bridge.store.transfer import TransferJournal, hash_files, transfer
+from tests.support.transfer_lab import MadeUpStore
+folder, port, sas, journal = sys.argv[1:]
+source = FolderStore(folder)
+target = open_store(parse_destination(f"http://127.0.0.1:{port}/account/container/west"), sas=Secret(sas))
+with TransferJournal(Path(journal)) as kept:
+    result = transfer(source, target, source.list(), journal=kept)
+assert sum(1 for _ in hash_files(source)) == result.files
+if sys.platform == "linux":  # ru_maxrss would count the process that forked this one
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    peak = int(status["VmHWM"].split()[0]) * 1024
+else:
+    import psutil
+    peak = psutil.Process().memory_info().rss
+print(result.size_bytes, peak)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sizes", [{f"{n:02}.zip": 35 * MIB for n in range(60)}, {"one.zip": 8192 * MIB}], ids=["2GiB", "8GiB"]
+)
+def test_memory_stays_below_128_mib_whatever_is_sent(tmp_path: Path, sizes: dict[str, int]) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for path, size in sizes.items():
+        with (source / path).open("wb") as file:
+            file.truncate(size)
+    with ScriptedService() as service:
+        words = [sys.executable, "-c", _CHILD, str(source), str(service.port), SAS.reveal(), str(tmp_path / "journal")]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    sent, peak = map(int, done.stdout.split())
+    assert sent == sum(sizes.values())
+    print(f"{sent >> 20} MiB sent and hashed with at most {peak >> 20} MiB of memory")
+    assert peak <= 128 * MIB
+
+
+def test_a_list_of_any_length_is_taken_as_it_is_needed() -> None:
+    """A generator that knows how far the transfer has come is never asked for much more."""
+    finished = 0
+    ahead: list[int] = []
+
+    def items() -> Iterator[TransferItem]:
+        for number in range(3000):
+            ahead.append(number - finished)
+            yield TransferItem("a", 100)
+
+    def count(event: TransferEvent) -> None:
+        nonlocal finished
+        finished += isinstance(event, FileFinished)
+
+    with ScriptedService() as service:
+        settings = TransferSettings(policy=LinePolicy(8_000_000))
+        transfer(made_up({"a": 100}), container(service.port), items(), settings=settings, on_event=count)
+    assert finished == 3000
+    assert max(ahead) < 1500
