@@ -8,12 +8,12 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bridge.bundle import BagInfo, FileDigest, SealedBundle, Unhashed, read_bundle, seal
+from bridge.bundle import BagInfo, FileDigest, SealedBundle, Unhashed, read_bundle, render_report, seal
 from bridge.collection._deliver import show_transfer
 from bridge.collection._documents import SOFTWARE, collection_document, encode
 from bridge.collection._events import Event, HashProgress
@@ -109,17 +109,22 @@ class Finisher:
         attempt = 1
         while True:
             try:
-                digests = self._transfer(staging, target, state_dir)
+                digests, unsafe = self._transfer(staging, target, state_dir)
                 self.seal_known(staging, digests)
-                return self._finished(self.seal_known(target, digests), ())
+                finished = self._finished(self.seal_known(target, digests), ())
+                return replace(finished, unchecked_files=max(finished.unchecked_files, unsafe))
             except (SealingError, SourceMismatchError) as error:
                 if attempt >= self.settings.seal_attempts:
                     raise
                 attempt += 1
                 self.warn(f"the delivery looks again at what landed: {error}")
 
-    def _transfer(self, staging: Store, target: Store, state_dir: Path) -> list[FileResult]:
-        items = [_item(entry) for entry in staging.list(PAYLOAD, on_unsafe=self._warn_unsafe)]
+    def _transfer(self, staging: Store, target: Store, state_dir: Path) -> tuple[list[FileResult], int]:
+        """What was delivered, and how many files were left where they are because of their names."""
+        unsafe: list[UnsafePathError] = []
+        items = [_item(entry) for entry in staging.list(PAYLOAD, on_unsafe=unsafe.append)]
+        for error in unsafe:
+            self._warn_unsafe(error)
         digests: list[FileResult] = []
 
         def note(event: TransferEvent) -> None:
@@ -144,7 +149,7 @@ class Finisher:
             except InterruptedError:
                 self._raise_if_interrupted()
                 raise
-        return digests
+        return digests, len(unsafe)
 
     def seal_known(self, bundle: Store, digests: Sequence[FileDigest]) -> SealedBundle:
         """Seals a bundle whose payload was hashed on its way."""
@@ -154,7 +159,7 @@ class Finisher:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _describe(self, bundle: Store, digests: Iterable[FileDigest]) -> Mapping[str, Path]:
+    def _describe(self, bundle: Store, digests: Sequence[FileDigest]) -> Mapping[str, Path]:
         """The bundle's own files, made once for one payload: two copies of a bundle, and a seal that is done again
         after a crash, get the same bytes."""
         folder = self.run_dir / "documents"
@@ -165,10 +170,14 @@ class Finisher:
             complete, coverage = self.assess(bundle, self.run, self.session_log)
             coverage = self.scrubber.value(coverage)
             (folder / "coverage.json").write_bytes(encode(coverage))
-            (folder / "collection.json").write_bytes(collection_document(self.run, self.session_log, self.scrubber))
+            collection = collection_document(self.run, self.session_log, self.scrubber)
+            (folder / "collection.json").write_bytes(collection)
+            (folder / "report.html").write_bytes(
+                render_report(collection=json.loads(collection), coverage=coverage, digests=digests)
+            )
             (self.run_dir / _ASSESSED).write_bytes(encode({"complete": complete, "coverage": coverage}))
             (folder / payload).touch()
-        documents = {name: folder / name for name in ("collection.json", "coverage.json")}
+        documents = {name: folder / name for name in ("collection.json", "coverage.json", "report.html")}
         if self.session_log.exists():
             documents["session.jsonl"] = self.session_log
         return documents

@@ -322,7 +322,7 @@ def test_a_staged_bundle_is_the_same_in_both_places(
     assert outcome.bundle == str(tmp_path / "far" / outcome.bundle_name)
     assert_verified(outcome)
     near, far = (tmp_path / side / outcome.bundle_name for side in ("near", "far"))
-    for name in ("manifest-sha256.txt", "tagmanifest-sha256.txt", "collection.json", "bagit.txt"):
+    for name in ("manifest-sha256.txt", "tagmanifest-sha256.txt", "collection.json", "report.html", "bagit.txt"):
         assert (near / name).read_bytes() == (far / name).read_bytes()
 
 

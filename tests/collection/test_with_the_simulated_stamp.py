@@ -265,6 +265,15 @@ def test_hostile_names_are_reported_and_kept_out_of_harm(tmp_path: Path) -> None
         assert outside <= {"out", "state"} | {path.name for path in tmp_path.glob("*.toml")}, outside
 
 
+def test_a_hostile_name_in_the_staging_place_is_left_there_and_makes_the_run_partial(tmp_path: Path) -> None:
+    for with_stamp in rehearsal(tmp_path, faults=("hostile-names",)):
+        request = with_stamp.request(with_stamp.folder("far"), staging=with_stamp.folder("near"))
+        outcome = with_stamp.collect(request)
+        assert outcome.state is RunState.PARTIAL, outcome
+        assert any("not safe to use" in warning for warning in outcome.warnings)
+        assert verify(FolderStore(Path(str(outcome.bundle)))).verdict is Verdict.VERIFIED
+
+
 def test_a_detached_collection_is_finished_by_attach_and_loses_no_record(slow_stamp: Rehearsal) -> None:
     request = slow_stamp.request(slow_stamp.folder("out"))
     detached = slow_stamp.collect(request, detach=True)
