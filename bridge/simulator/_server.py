@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 import threading
@@ -21,6 +22,7 @@ from bridge.simulator.wsman._auth import Account, credential_file, throw_away_ac
 from bridge.simulator.wsman._faults import ProtocolFaults
 from bridge.simulator.wsman._http import Front
 from bridge.simulator.wsman._service import Service, ServiceSettings
+from bridge.simulator.wsman._winrs import CommandLine
 
 _START_S: Final = 30.0
 
@@ -50,7 +52,8 @@ class EndpointServer:
         port: HTTP port; 0 takes a free one.
         tls: Adds HTTPS; ``TlsOptions()`` makes a self-signed certificate.
         tls_port: HTTPS port; 0 takes a free one.
-        cmd_shell: Also offers the WinRS cmd shell, which no privileged endpoint has.
+        cmd_shell: Also offers the WinRS cmd shell, which no privileged endpoint has; True plays a few commands, a
+            callable gets the command line and gives standard output, standard error and exit code.
         faults: What goes wrong on purpose; may be set again at any time.
         zone: The machine's time zone.
         output_buffer_bytes: What a command may write ahead of its reader.
@@ -70,7 +73,7 @@ class EndpointServer:
         port: int = 0,
         tls: TlsOptions | None = None,
         tls_port: int = 0,
-        cmd_shell: bool = False,
+        cmd_shell: bool | CommandLine = False,
         faults: ProtocolFaults | None = None,
         zone: tzinfo = UTC,
         output_buffer_bytes: int = 1 << 20,
@@ -246,7 +249,8 @@ class EndpointServer:
         self, bindings: GssChannelBindings | None
     ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._front.serve(reader, writer, bindings)
+            with contextlib.suppress(asyncio.CancelledError):  # at the server's end; asyncio would log it as an error
+                await self._front.serve(reader, writer, bindings)
 
         return serve
 

@@ -119,7 +119,7 @@ def test_https_carries_sessions_and_enforces_channel_binding() -> None:
 def test_identify_needs_no_credentials_and_hides_the_version(server: EndpointServer) -> None:
     identify = (
         '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" xmlns:i="http://schemas.dmtf.org/wbem/wsman/'
-        'identify/1/wsmanidentity.xsd"><s:Header/><s:Body><i:Identify/></s:Body></s:Envelope>'
+        'identity/1/wsmanidentity.xsd"><s:Header/><s:Body><i:Identify/></s:Body></s:Envelope>'
     )
     url = f"http://{server.host}:{server.port}/wsman"
     headers = {"WSMANIDENTIFY": "unauthenticated", "Content-Type": "application/soap+xml;charset=UTF-8"}
@@ -167,7 +167,8 @@ def _receive_of(pool: Any, pipeline: Any) -> tuple[Any, ...]:
     from pypsrp.wsman import NAMESPACES
 
     receive = ET.Element(f"{{{NAMESPACES['rsp']}}}Receive")
-    stream = ET.SubElement(receive, f"{{{NAMESPACES['rsp']}}}DesiredStream", CommandId=pipeline._command_id)
+    of = {} if pipeline is None else {"CommandId": pipeline._command_id}
+    stream = ET.SubElement(receive, f"{{{NAMESPACES['rsp']}}}DesiredStream", of)
     stream.text = "stdout"
     return pool.shell.resource_uri, receive, None, pool.shell._selector_set, 1
 
@@ -265,6 +266,33 @@ def test_the_same_client_reconnects(server: EndpointServer) -> None:
         assert not server.shells()[0].connected
         pool.connect()
         assert command(pool, "Get-AzureStackLog", Mode="nonterm").invoke() == ["after"]
+
+
+def test_a_disconnected_shell_answers_nothing_before_it_is_connected_again(server: EndpointServer) -> None:
+    with opened(server) as pool:
+        pool.disconnect()
+        with pytest.raises(WSManFaultError) as caught:
+            pool.connection.receive(*_receive_of(pool, None))
+        assert caught.value.code == 2150859204
+        pool.connect()
+
+
+def test_a_request_that_comes_again_is_not_done_twice(server: EndpointServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(server) as pool:
+        sent: list[bytes] = []
+        send = pool.connection.transport.send
+
+        def record(message: bytes, *rest: Any, **more: Any) -> Any:
+            sent.append(message)
+            return send(message, *rest, **more)
+
+        monkeypatch.setattr(pool.connection.transport, "send", record)
+        pipeline = command(pool, "Get-AzureStackLog", Mode="nonterm")
+        pipeline.begin_invoke()
+        first = sent[-1]
+        assert b"/shell/Command" in first
+        assert pipeline._command_id.encode() in send(first)
+        assert pipeline.end_invoke() == ["after"]
 
 
 def test_shells_are_enumerated_for_their_owner(server: EndpointServer) -> None:

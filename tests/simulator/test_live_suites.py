@@ -100,6 +100,22 @@ def run_pytest(folder: Path, arguments: list[str], environment: dict[str, str]) 
     return done.stdout.decode() + done.stderr.decode()
 
 
+def test_a_command_line_is_given_to_the_callable_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # pywinrm warns of them, and there is no TLS here
+        monkeypatch.delenv(name, raising=False)
+
+    def play(line: str) -> tuple[bytes, bytes, int]:
+        return f"got {line}".encode(), b"problem", 3
+
+    with EndpointServer(cmd_shell=play) as server:
+        password = server.account.password.reveal()
+        session = winrm.Session(
+            f"http://{server.host}:{server.port}/wsman", auth=(server.account.username, password), transport="ntlm"
+        )
+        answer = session.run_cmd("net", ["share"])
+        assert (answer.std_out, answer.std_err, answer.status_code) == (b"got net share", b"problem", 3)
+
+
 def test_pypsrps_live_cases_that_need_no_script_engine_pass(
     endpoint: EndpointServer, pypsrp_tests: Path, stand_ins: Path
 ) -> None:

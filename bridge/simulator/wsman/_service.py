@@ -16,11 +16,12 @@ from bridge.simulator.wsman import _soap as soap
 from bridge.simulator.wsman._faults import ProtocolFaults
 from bridge.simulator.wsman._shells import POWERSHELL, Caller, PowerShellShell, Shell, ShellInfo
 from bridge.simulator.wsman._soap import ENUMERATION, NAMES, SHELL, TRANSFER, Reply, Request
-from bridge.simulator.wsman._winrs import CmdShell
+from bridge.simulator.wsman._winrs import CmdShell, CommandLine
 
 CMD_SHELL: Final = f"{SHELL}/cmd"
 _CONFIG: Final = "http://schemas.microsoft.com/wbem/wsman/1/config"
 _REAPING_S: Final = 0.5
+_NOT_TWICE: Final = (f"{SHELL}/Command", f"{SHELL}/Send", f"{SHELL}/Signal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class ServiceSettings:
 
     session: SessionSettings
     configuration_names: Sequence[str] = ("PrivilegedEndpoint",)
-    cmd_shell: bool = False
+    cmd_shell: bool | CommandLine = False
     max_shells_per_user: int = 5
     idle_timeout_s: float = 7200.0
     client_lost_after_s: float = 60.0
@@ -88,6 +89,10 @@ class Service:
         whole_shell = request.body.find("rsp:Connect[@CommandId]", NAMES) is None
         if connecting and whole_shell and self._is_held(info):
             raise soap.shell_in_use()
+        if info.left and not (connecting and whole_shell):
+            raise soap.shell_disconnected()
+        if request.message_id in info.answered:
+            return info.answered[request.message_id]  # it was done; only its answer was lost
         info.pending += 1
         info.last_used = time.monotonic()
         try:
@@ -95,8 +100,11 @@ class Service:
         finally:
             info.pending -= 1
             info.last_used = time.monotonic()
+        if request.action in _NOT_TWICE:
+            info.remember(request.message_id, reply)
         if not info.connected:
             info.connected = True
+            info.left = False
             info.session_id = request.session_id
             self._limit_buffers(shell)
         return reply
@@ -171,7 +179,8 @@ class Service:
 
     def _new_shell(self, info: ShellInfo, request: Request, body: Element) -> Shell:
         if info.resource_uri == CMD_SHELL:
-            return CmdShell(info, body, request.options)
+            run = self.settings.cmd_shell
+            return CmdShell(info, body, request.options, None if isinstance(run, bool) else run)
         settings = self.settings.session
         if self.faults.clock_skew_s:
             settings = dataclasses.replace(settings, clock_offset=timedelta(seconds=self.faults.clock_skew_s))
@@ -205,6 +214,7 @@ class Service:
             shell.info.idle_timeout_s = idle
         shell.abort_receives()
         self._mark_disconnected(shell)
+        shell.info.left = True
         shell.info.last_used = time.monotonic()
         return Reply(soap.answer(request, ""))
 
@@ -224,6 +234,7 @@ class Service:
         if self._is_held(info) and info.session_id != request.session_id:
             raise soap.shell_in_use()
         info.connected = True
+        info.left = False
         info.session_id = request.session_id
         info.last_used = time.monotonic()
         shell.reconnect()

@@ -23,6 +23,7 @@ _DONE: Final = f"{SHELL}/CommandState/Done"
 _POOL: Final = ""
 _REMEMBERED_ANSWERS: Final = 4
 """Streams whose last answer is kept for a client that repeats its request."""
+_REMEMBERED_REQUESTS: Final = 16
 _T = TypeVar("_T")
 
 
@@ -68,8 +69,18 @@ class ShellInfo:
     connected: bool = True
     session_id: str = ""
     pending: int = 0
+    left: bool = False
+    """True after a Disconnect; a client that merely vanished has not left."""
+    answered: dict[str, Reply] = field(default_factory=dict)
+    """The last answers by MessageID, for a request that comes again (MS-WSMV 3.1.4.1.39)."""
     created: float = field(default_factory=time.monotonic)
     last_used: float = field(default_factory=time.monotonic)
+
+    def remember(self, message_id: str, reply: Reply) -> None:
+        """Keeps the last answers."""
+        self.answered[message_id] = reply
+        while len(self.answered) > _REMEMBERED_REQUESTS:
+            del self.answered[next(iter(self.answered))]
 
     def to_xml(self) -> str:
         """The ``rsp:Shell`` element (recorded)."""

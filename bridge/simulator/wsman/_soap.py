@@ -26,7 +26,6 @@ NAMES: Final = {
     "rsp": SHELL,
     "ps": "http://schemas.microsoft.com/powershell",
     "n": ENUMERATION,
-    "wsmid": "http://schemas.dmtf.org/wbem/wsman/identify/1/wsmanidentity.xsd",
 }
 _ENVELOPE: Final = (
     '<s:Envelope xml:lang="en-US" xmlns:s="http://www.w3.org/2003/05/soap-envelope"'
@@ -35,6 +34,10 @@ _ENVELOPE: Final = (
     ' xmlns:e="http://schemas.xmlsoap.org/ws/2004/08/eventing"'
     ' xmlns:w="http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd"'
     f' xmlns:rsp="{SHELL}" xmlns:p="http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd">'
+)
+_IDENTIFY: Final = (
+    "http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd",
+    "http://schemas.dmtf.org/wbem/wsman/identify/1/wsmanidentity.xsd",  # a slip that is widespread in clients
 )
 _FAULT_ACTION: Final = "http://schemas.dmtf.org/wbem/wsman/1/wsman/fault"
 _DURATION: Final = re.compile(r"^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$")
@@ -167,14 +170,14 @@ def is_identify(data: bytes) -> bool:
         root = ElementTree.fromstring(data.rstrip(b"\0"))
     except (ParseError, DefusedXmlException, ValueError):
         return False
-    return root.find("s:Body/wsmid:Identify", NAMES) is not None
+    return any(root.find(f"s:Body/{{{namespace}}}Identify", NAMES) is not None for namespace in _IDENTIFY)
 
 
 def identify_response(product_version: str) -> str:
     """What a Windows host says of itself; the exact versions only to somebody who is authenticated."""
     return (
         '<s:Envelope xml:lang="en-US" xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Header/><s:Body>'
-        '<wsmid:IdentifyResponse xmlns:wsmid="http://schemas.dmtf.org/wbem/wsman/identify/1/wsmanidentity.xsd">'
+        '<wsmid:IdentifyResponse xmlns:wsmid="http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd">'
         "<wsmid:ProtocolVersion>http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd</wsmid:ProtocolVersion>"
         "<wsmid:ProductVendor>Microsoft Corporation</wsmid:ProductVendor>"
         f"<wsmid:ProductVersion>{escape(product_version)}</wsmid:ProductVersion>"
@@ -275,6 +278,18 @@ def shell_in_use() -> FaultError:
         " connected to. ",
         "w:Concurrency",
         "s:Receiver",
+    )
+
+
+def shell_disconnected() -> FaultError:
+    """2150859204 (0x803381C4): the shell was disconnected; Reconnect or Connect comes first."""
+    # GUESS: the code is known from public reports, the wording is not.
+    return FaultError(
+        2150859204,
+        "The WS-Management service cannot process the request because the shell is disconnected. Reconnect to the shell"
+        " and retry the operation. ",
+        "w:InvalidSelectors",
+        "s:Sender",
     )
 
 
