@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -338,4 +340,57 @@ def test_a_line_that_is_cut_again_and_again_loses_nothing(slow_stamp: Rehearsal)
     outcome = slow_stamp.collect(slow_stamp.request(slow_stamp.folder("out")), on_event=cut)
     assert outcome.state is RunState.DONE, outcome
     assert states.count("running") == 1
+    assert len(slow_stamp.sim.state.collections) == 1
+
+
+def test_a_folder_of_this_machine_is_written_by_the_endpoint_under_its_share_name(
+    with_stamp: Rehearsal, samba: Samba
+) -> None:
+    here = Place.parse(str(samba.path("bundles")), endpoint_location=samba.unc("bundles"))
+    outcome = with_stamp.collect(with_stamp.request(here, shared_disk=False), destination=samba.credential)
+    assert outcome.state is RunState.DONE, outcome
+    assert outcome.bundle == str(samba.path("bundles") / outcome.bundle_name)
+    [command] = with_stamp.sim.state.calls
+    assert command.parameters["OutputSharePath"] == f"{samba.unc('bundles')}\\{outcome.bundle_name}\\data"
+
+
+def test_a_share_that_fills_up_keeps_what_arrived_and_is_sealed_when_there_is_space_again(
+    tmp_path: Path, samba: Samba
+) -> None:
+    if not samba.small_is_mounted:
+        pytest.skip("not run: the small share needs root")
+    small = samba.path("small")
+    for with_stamp in rehearsal(tmp_path, smb_port=samba.port, size_bytes=12_000_000):
+        full = with_stamp.collect(with_stamp.request(Place.parse(samba.url("small"))), destination=samba.credential)
+        assert (full.state, full.exit_code) == (RunState.FAILED, ExitCode.NO_SPACE), full
+        bundle = small / full.bundle_name
+        arrived = {path.relative_to(bundle): path.stat().st_size for path in bundle.rglob("*.zip")}
+        assert arrived
+        assert not (bundle / "bagit.txt").exists()
+        for other in small.rglob("*"):
+            if other.is_file() and bundle not in other.parents and ".pep-bridge" not in other.parts:
+                other.unlink()
+        (small / "ballast").unlink(missing_ok=True)
+        largest = max(bundle.rglob("*.zip"), key=lambda path: path.stat().st_size)
+        largest.unlink()  # as an operator who makes room would, with what may be lost
+        outcome = attach(
+            full.run_id,
+            Access(with_stamp.credential, samba.credential),
+            state_dir=with_stamp.state_dir,
+            settings=QUICK,
+        )
+        assert (outcome.state, outcome.exit_code) == (RunState.PARTIAL, ExitCode.PARTIAL), outcome
+        assert verify(FolderStore(bundle)).verdict is Verdict.VERIFIED
+        shutil.rmtree(bundle)
+
+
+def test_a_collection_whose_output_blocks_while_nobody_listens_goes_on_after_attach(slow_stamp: Rehearsal) -> None:
+    for server in slow_stamp.sim.servers:
+        server.faults = replace(server.faults, disconnected_buffer_bytes=2000)
+    detached = slow_stamp.collect(slow_stamp.request(slow_stamp.folder("out")), detach=True)
+    assert detached.state is RunState.DETACHED, detached
+    time.sleep(5)
+    assert [each.outcome for each in slow_stamp.sim.state.collections] == ["running"]
+    outcome = slow_stamp.attach(detached.run_id)
+    assert outcome.state is RunState.DONE, outcome
     assert len(slow_stamp.sim.state.collections) == 1
