@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,15 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from bridge.errors import UsageError
+from bridge.errors import CommandNotAllowedError, UsageError
 from cli._console import Console, Globals, JsonOption, Report, run_verb
 from cli._run import PasswordStdinOption, ShareUsernameOption, UsernameOption
 
 if TYPE_CHECKING:
-    from bridge.endpoint import Command, Record, Value
-    from bridge.endpoint.script import Script
-    from bridge.scripting import ClosedWith, ScriptOutcome
+    from bridge.endpoint import Command, Value
+    from bridge.endpoint.script import Script, ScriptParameter
+    from bridge.scripting import ClosedWith, SessionRecord
     from bridge.secrets import Credential, Secret
+
+CONFIRM_VARIABLE = "PEP_BRIDGE_CONFIRM"
+_SENDING = "send-azurestackdiagnosticlog"
 
 
 class ScriptCommand(TyperCommand):
@@ -31,42 +32,54 @@ class ScriptCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own = {name: parameter for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
         with_value = {name for name, parameter in own.items() if not getattr(parameter, "is_flag", False)}
+        script: Script | None = None
         rest: list[str] = []
-        foreign: list[str] = []
-        positional: list[str] = []
         words = list(args)
         while words:
             word = words.pop(0)
             name = word.partition("=")[0]
-            if name.startswith("--") and name != "--" and name not in own:
-                foreign.append(word)
-                if "=" not in word and words and not words[0].startswith("-") and self._takes_value(name, positional):
-                    foreign.append(words.pop(0))
-                continue
-            rest.append(word)
-            if not word.startswith("-"):
-                positional.append(word)
-            elif name in with_value and "=" not in word and words:
-                rest.append(words.pop(0))
-        if foreign and positional:
-            from bridge.endpoint.script import load_script
-
-            for pair in _as_pairs(foreign, load_script(positional[0])):
-                rest += ["-p", pair]
-        else:
-            rest += foreign
+            if name in own or not word.startswith("--") or word == "--":
+                rest.append(word)
+                if word in with_value and words:
+                    rest.append(words.pop(0))
+                elif not word.startswith("-") and script is None and _may_have_parameters(args):
+                    script = _load(word)
+            else:
+                rest += ["-p", _as_pair(word, words, script)]
         return list(super().parse_args(ctx, rest))
 
-    @staticmethod
-    def _takes_value(name: str, positional: list[str]) -> bool:
-        """Whether a parameter of the script is something else than a switch."""
-        from bridge.endpoint.script import load_script
 
-        if not positional:
-            return True
-        parameters = {each.name.lower(): each for each in load_script(positional[0]).parameters}
-        found = parameters.get(name.lstrip("-").replace("-", "").lower())
-        return found is not None and str(found.type) != "switch"
+def _may_have_parameters(args: Sequence[str]) -> bool:
+    """Whether the script must be read to understand the command line; --check tells what is wrong with it itself."""
+    return not {"--check", "--list", "--help", "-h"} & set(args)
+
+
+def _load(script: str) -> Script:
+    from bridge.endpoint.script import load_script
+
+    return load_script(script)
+
+
+def _as_pair(word: str, rest: list[str], script: Script | None) -> str:
+    """``--FilterByRole Storage`` or ``--IncludeDumpFile`` as ``Name=Value``; takes the value from ``rest``."""
+    if script is None:
+        raise UsageError(
+            detail=f"No such option: {word}",
+            fix="Parameters of a script come after its name; see 'pep-bridge run --help'.",
+        )
+    name, equals, value = word.removeprefix("--").partition("=")
+    wanted = name.replace("-", "").lower()
+    parameter = next((each for each in script.parameters if each.answers_to(wanted)), None)
+    if parameter is None:
+        fix = f"See 'pep-bridge run {script.name} --help'."
+        raise UsageError(detail=f"No such option or parameter: {word}", fix=fix)
+    if not equals and (str(parameter.type) in {"switch", "securestring"}):
+        return parameter.name
+    if not equals:
+        if not rest:
+            raise UsageError(detail=f"{word} needs a value.", fix=f"{word} VALUE")
+        value = rest.pop(0)
+    return f"{parameter.name}={value}"
 
 
 def run(
@@ -93,7 +106,12 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print exactly what would be sent; send nothing.")] = False,
     allow: Annotated[
         list[str] | None,
-        typer.Option("--allow", metavar="COMMAND", help="Permit a command that changes or stops the stamp, by name."),
+        typer.Option(
+            "--allow",
+            metavar="COMMAND",
+            help="Permit a command that changes or stops the stamp, or that is unknown here, by name; repeatable. "
+            f"Its name is then typed once more (or given by {CONFIRM_VARIABLE}).",
+        ),
     ] = None,
     output: Annotated[
         str, typer.Option(help="How results are shown: table, jsonl, or clixml.", show_default=True)
@@ -112,7 +130,12 @@ def run(
 ) -> None:
     """Run a PEP script: checked first, permitted by name where it is dangerous, recorded always.
 
-    The same file runs in Windows PowerShell after Import-PSSession.
+    The same file runs in Windows PowerShell after Import-PSSession. Its parameters are options too: --Since -8h is
+    -p Since=-8h. The password of a credential comes from PEP_BRIDGE_PARAMETER_NAME (else PEP_BRIDGE_SHARE_PASSWORD),
+    the keyring, or a prompt.
+
+    Ends with 0; with 8 where the script ran through but reported errors; with 2 where it was refused here, 5 where the
+    endpoint has no such command or parameter, 130 after Ctrl-C; else with the code of the error that ended it.
 
     [bold]Examples[/bold]
 
@@ -130,13 +153,12 @@ def run(
             raise UsageError(detail="No script was given.", fix="pep-bridge run --list shows the shipped ones.")
         if check:
             return _check(console, script, engine)
-        from bridge.endpoint.script import load_script
-
-        loaded = load_script(script)
-        return _Run(console, ctx.obj, loaded, stamp).perform(
-            pairs=parameter or [],
-            parameters_file=parameters_file,
-            dry_run=dry_run,
+        use = _Run(console, ctx.obj, _load(script), stamp)
+        arguments = use.arguments(parameter or [], parameters_file, ask=not dry_run)
+        if dry_run:
+            return _dry_run(console, use.script.bind(arguments))
+        return use.perform(
+            arguments,
             allow=allow or [],
             output=output,
             close=close,
@@ -146,7 +168,7 @@ def run(
         )
 
     if show_help:
-        _show_help(ctx, script)
+        _show_help(ctx, script, as_json)
     run_verb(ctx, "run", as_json, work)
 
 
@@ -154,14 +176,31 @@ class _Run:
     """One use of the verb: its script, its secrets, and where results go."""
 
     def __init__(self, console: Console, options: Globals, script: Script, stamp: str | None) -> None:
-        self._console, self._options, self._script, self._stamp = console, options, script, stamp
+        self.script = script
+        self._console, self._options, self._stamp = console, options, stamp
+
+    def arguments(self, pairs: Sequence[str], file: Path | None, *, ask: bool) -> dict[str, Value]:
+        """The values of the script's parameters; ``ask`` is false in a dry run, which needs no secret."""
+        from tzlocal import get_localzone
+
+        from bridge.scripting import gather_arguments, known_secrets
+
+        found = gather_arguments(
+            self.script,
+            pairs,
+            file,
+            find=self._find_secret if ask else None,
+            ask=_ask_value if sys.stdin.isatty() and not self._console.as_json else None,
+            tz=get_localzone(),
+            now=datetime.now(UTC),
+        )
+        self._console.known_secrets += known_secrets(found)
+        return found
 
     def perform(
         self,
+        arguments: dict[str, Value],
         *,
-        pairs: Sequence[str],
-        parameters_file: Path | None,
-        dry_run: bool,
         allow: list[str],
         output: str,
         close: str | None,
@@ -169,101 +208,103 @@ class _Run:
         share_username: str | None,
         password_stdin: bool,
     ) -> Report:
-        from bridge.scripting import SessionRecord, require_permission, run_script
+        from bridge.scripting import Control, SessionRecord, require_permission, run_script
+        from cli._session import FORMS, Results, interrupts, tell_line, tell_outcome
 
-        if output not in {"table", "jsonl", "clixml"}:
-            raise UsageError(detail=f"'{output}' is no form of output.", fix="Use table, jsonl or clixml.")
-        commands = self._script.bind(self._arguments(pairs, parameters_file, ask=not dry_run))
-        if dry_run:
-            return _dry_run(self._console, commands)
+        if output not in FORMS:
+            raise UsageError(detail=f"'{output}' is no form of output.", fix=f"Use one of {', '.join(FORMS)}.")
+        if self._stamp is None:
+            raise UsageError(detail="No stamp was given.", fix=f"pep-bridge run {self.script.name} STAMP")
+        commands = self.script.bind(arguments)
         require_permission(commands, allow, "run")
-        self._confirm(commands)
+        confirmed = self._confirm(commands, allow)
+        settings = self._options.load().settings
+        stamp = settings.stamp(self._stamp)
         credential = self._credential(username, password_stdin)
         closing = self._closing(close, share_username)
-        results = Results(self._console, output)
-        settings = self._options.load().settings
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-        with SessionRecord(self._options.state() / "sessions", name, self._console.scrub) as record:
-            outcome = run_script(
-                settings.stamp(self._stamp or ""),
-                credential,
-                commands,
-                record=record,
-                on_record=results.take,
-                allowed=allow,
-                close=closing,
-                on_line=lambda event: self._console.say(f"line: {event.state} {event.detail}"),
-            )
-        results.finish()
-        self._say_how_it_ended(outcome)
-        data = outcome.to_json() | {"output": results.collected}
-        return Report(data, outcome.exit_code, list(outcome.errors))
-
-    def _arguments(self, pairs: Sequence[str], file: Path | None, *, ask: bool) -> dict[str, Value]:
-        from tzlocal import get_localzone
-
-        from bridge.endpoint.script import read_arguments
-
-        found = self._secrets(pairs, ask)
-        arguments = read_arguments(self._script, pairs, file, tz=get_localzone(), now=datetime.now(UTC), secrets=found)
-        return dict(arguments)
-
-    def _secrets(self, pairs: Sequence[str], ask: bool) -> dict[str, Credential | Secret]:
-        """Credentials and secure strings of the script: their user name with -p, the secret from a safe place.
-
-        A dry run shows where a secret would stand and needs none.
-        """
-        from bridge.credentials import SHARE_PASSWORD_VARIABLE, find_secret
-        from bridge.secrets import Credential, Secret
-
-        found: dict[str, Credential | Secret] = {}
-        given = {name.lower(): value for name, _, value in (pair.partition("=") for pair in pairs)}
-        for parameter in self._script.parameters:
-            kind, name = str(parameter.type), parameter.name
-            if kind not in {"pscredential", "securestring"}:
-                continue
-            user = given.get(name.lower())
-            if user is None and not parameter.mandatory:
-                continue
-            secret = (
-                find_secret(
-                    f"the secret of -{name} ({user or kind})",
-                    variable=SHARE_PASSWORD_VARIABLE if kind == "pscredential" else f"PEP_BRIDGE_{name.upper()}",
-                    file=None,
-                    keyring_name=f"run:{name}:{user or ''}",
-                    sources=self._console.sources(),
+        control = Control()
+        with SessionRecord(self._options.state() / "sessions", self._console.scrub) as record:
+            if confirmed:
+                record.confirmed(confirmed)
+            self._record_consent(commands, record)
+            results = Results(self._console, output)
+            with interrupts(self._console, control):
+                outcome = run_script(
+                    stamp,
+                    credential,
+                    commands,
+                    record=record,
+                    on_record=results.take,
+                    allowed=allow,
+                    close=closing,
+                    control=control,
+                    on_line=lambda event: tell_line(self._console, event),
                 )
-                if ask
-                else Secret("not asked for")
-            )
-            self._console.known_secrets.append(secret)
-            found[name] = Credential(user or "", secret) if kind == "pscredential" else secret
+        results.finish()
+        tell_outcome(self._console, outcome)
+        return Report(outcome.to_json() | results.to_json(), outcome.exit_code, list(outcome.errors))
+
+    def _find_secret(self, parameter: ScriptParameter, owner: str) -> Secret:
+        """The secret of a credential or a secure string, or the SAS of a container's address."""
+        from bridge.credentials import SAS_VARIABLE, SHARE_PASSWORD_VARIABLE, find_secret
+        from bridge.scripting import secret_variable
+
+        sources = self._console.sources()
+        own = secret_variable(parameter)
+        shared = {"pscredential": SHARE_PASSWORD_VARIABLE, "securestring": own}.get(str(parameter.type), SAS_VARIABLE)
+        found = find_secret(
+            f"the secret of -{parameter.name} ({owner or parameter.type})",
+            variable=own if sources.environment.get(own) else shared,
+            file=None,
+            keyring_name=f"parameter:{parameter.name}:{owner}",
+            sources=sources,
+        )
+        self._console.known_secrets.append(found)
         return found
 
-    def _confirm(self, commands: Sequence[Command]) -> None:
-        """A dangerous command is typed once more by a person; a script gives PEP_BRIDGE_CONFIRM."""
+    def _confirm(self, commands: Sequence[Command], allow: Sequence[str]) -> list[str]:
+        """A dangerous command is typed once more by a person; a script gives PEP_BRIDGE_CONFIRM (names with commas).
+
+        One that nobody here knows, and that was not allowed, is not asked for: the endpoint is asked about it first.
+        """
         from bridge.scripting import needs_naming
 
+        allowed = {name.lower() for name in allow}
+        given = os.environ.get(CONFIRM_VARIABLE)
+        confirmed = []
         for name in needs_naming(commands):
-            typed = os.environ.get("PEP_BRIDGE_CONFIRM")
-            if typed is None and sys.stdin.isatty():
-                typed = typer.prompt(
-                    f"{name} changes or stops the stamp {self._stamp}. Type its name to go on", err=True
+            if name.lower() not in allowed:
+                continue
+            typed = [] if given is None else [each.strip().lower() for each in given.split(",")]
+            if given is None and sys.stdin.isatty():
+                question = f"{name} changes or stops the stamp {self._stamp}. Type its name to go on"
+                typed = [typer.prompt(question, err=True).strip().lower()]
+            if name.lower() not in typed:
+                raise CommandNotAllowedError(
+                    command=name,
+                    verb="run",
+                    fix=f"It was not confirmed: type the name when asked, or set {CONFIRM_VARIABLE}={name}.",
                 )
-            if (typed or "").lower() != name.lower():
-                raise UsageError(
-                    detail=f"{name} was not confirmed; nothing was sent.",
-                    fix=f"Type the name when asked, or set PEP_BRIDGE_CONFIRM={name}.",
-                )
+            confirmed.append(name)
+        return confirmed
+
+    def _record_consent(self, commands: Sequence[Command], record: SessionRecord) -> None:
+        """Whoever sends logs to the vendor consents: the text is shown, the answer recorded."""
+        from cli.send import CONSENT, ask_consent
+
+        if any(command.name.rpartition("\\")[2].lower() == _SENDING for command in commands):
+            if sys.stdin.isatty() and not self._console.as_json:
+                record.agreed(CONSENT, ask_consent(self._console, given=False))
+            else:
+                self._console.say(CONSENT)
+                record.agreed(CONSENT, "by running a script that sends")
 
     def _credential(self, username: str | None, password_stdin: bool) -> Credential:
         from bridge.credentials import stamp_credential
 
-        if self._stamp is None:
-            raise UsageError(detail="No stamp was given.", fix=f"pep-bridge run {self._script.name} STAMP")
-        known = self._options.load().settings.stamp_settings(self._stamp)
+        known = self._options.load().settings.stamp_settings(self._stamp or "")
         sources = self._console.sources(password_stdin=password_stdin)
-        found = stamp_credential(self._stamp, username or known.username, known.password_file, sources)
+        found = stamp_credential(self._stamp or "", username or known.username, known.password_file, sources)
         self._console.known_secrets.append(found.password)
         return found
 
@@ -281,63 +322,9 @@ class _Run:
             raise UsageError(detail=f"{close} is not a share.", fix="Transcripts go to \\\\server\\share\\folder.")
         return ClosedWith(parse_destination(found.place.text).unc, found.access)
 
-    def _say_how_it_ended(self, outcome: ScriptOutcome) -> None:
-        counts = ", ".join(f"{count} {stream}" for stream, count in outcome.counts.items() if count)
-        self._console.say(f"{outcome.state} on {outcome.endpoint}: {counts or 'no records'}")
-        self._console.say(f"record of the session: {outcome.record}")
-        if not outcome.closed:
-            self._console.say(
-                "the endpoint keeps this session's transcript until Close-PrivilegedEndpoint: --close SHARE fetches it"
-            )
 
-
-class Results:
-    """Output on stdout as it comes, every other stream on stderr."""
-
-    def __init__(self, console: Console, form: str) -> None:
-        self._console, self._form = console, form
-        self._rows: list[dict[str, Any]] = []
-        self.collected: list[Any] = []
-
-    def take(self, record: Record) -> None:
-        from bridge.endpoint import Stream
-
-        if record.stream is not Stream.OUTPUT:
-            if record.stream is not Stream.PROGRESS:
-                self._console.say(f"{record.stream}: {record.text}")
-            elif record.progress and not record.progress.completed:
-                self._console.say(f"progress: {record.progress.activity}: {record.progress.status}")
-            return
-        if self._console.as_json:
-            self.collected.append(record.data if record.data is not None else record.text)
-        elif self._form == "jsonl":
-            value = record.data if record.data is not None else record.text
-            self._console.show(json.dumps(value, ensure_ascii=False, default=str))
-        elif self._form == "clixml":
-            self._console.show(record.clixml or record.text)
-        elif isinstance(record.data, dict):
-            self._rows.append(record.data)
-        else:
-            self._console.show(record.text)
-
-    def finish(self) -> None:
-        """Objects make one table, whose columns are all their properties."""
-        if not self._rows:
-            return
-        from rich.table import Table
-        from rich.text import Text
-
-        columns = list(dict.fromkeys(key for row in self._rows for key in row))
-        table = Table(*columns, box=None)
-        for row in self._rows:
-            table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-        self._console.show_table(table)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _ask_value(what: str) -> str | None:
+    return typer.prompt(what, default="", show_default=False, err=True) or None
 
 
 def _list(console: Console) -> Report:
@@ -352,8 +339,11 @@ def _list(console: Console) -> Report:
 
 def _dry_run(console: Console, commands: Sequence[Command]) -> Report:
     from bridge.endpoint.script import format_commands
+    from bridge.scripting import needs_naming
 
     console.show(format_commands(commands))
+    for name in needs_naming(commands):
+        console.say(f"{name} would need --allow {name}, and its name typed")
     console.say("nothing was sent")
     return Report({"commands": [command.to_json() for command in commands]})
 
@@ -375,48 +365,27 @@ def _check(console: Console, script: str, engine: str | None) -> Report:
     return Report(found.to_json(), ExitCode.OK if found.ok else ExitCode.USAGE)
 
 
-def _as_pairs(extra: Sequence[str], script: Script) -> list[str]:
-    """``--FilterByRole Storage`` and ``--IncludeDumpFile`` as ``Name=Value``: the script's parameters as options."""
-    names = {parameter.name.lower(): parameter for parameter in script.parameters}
-    pairs: list[str] = []
-    rest = list(extra)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.lstrip("-").partition("=")
-        parameter = names.get(name.replace("-", "").lower())
-        if not word.startswith("--") or parameter is None:
-            raise UsageError(
-                detail=f"No such option or parameter: {word}", fix=f"See 'pep-bridge run {script.name} --help'."
-            )
-        if not equals and str(parameter.type) == "switch":
-            value = "true"
-        elif not equals:
-            if not rest:
-                raise UsageError(detail=f"{word} needs a value.", fix=f"{word} VALUE")
-            value = rest.pop(0)
-        pairs.append(f"{parameter.name}={value}")
-    return pairs
-
-
-def _show_help(ctx: typer.Context, script: str | None) -> None:
+def _show_help(ctx: typer.Context, script: str | None, as_json: bool) -> None:
     """The verb's help; with a script, the script's own."""
     if script is None:
         print(ctx.get_help())  # noqa: T201
         raise typer.Exit
-    from bridge.endpoint.script import load_script
-    from bridge.errors import BridgeError
-    from cli._console import finish
 
-    console = Console(as_json=False)
-    try:
-        found = load_script(script)
-    except BridgeError as error:
-        finish(console, "run", Report(exit_code=error.exit_code, errors=[error]))
-        return
+    def work(console: Console) -> Report:
+        found = _load(script)
+        _show_script(console, script, found)
+        names = ("name", "type", "mandatory", "default_text", "valid", "help", "aliases")
+        parameters = [{name: getattr(each, name) for name in names} for each in found.parameters]
+        return Report({"name": found.name, "synopsis": found.synopsis, "parameters": parameters})
+
+    run_verb(ctx, "run", as_json, work)
+
+
+def _show_script(console: Console, written: str, found: Script) -> None:
     console.show(f"{found.name}: {found.synopsis}")
     if found.description:
         console.show(f"\n{found.description}")
-    console.show(f"\nUsage: pep-bridge run {script} STAMP [OPTIONS]\n\nParameters (as options, or -p Name=Value):")
+    console.show(f"\nUsage: pep-bridge run {written} STAMP [OPTIONS]\n\nParameters (as options, or -p Name=Value):")
     for parameter in found.parameters:
         facts = [str(parameter.type), "required" if parameter.mandatory else ""]
         facts += [f"one of {', '.join(parameter.valid)}" if parameter.valid else ""]
@@ -427,4 +396,3 @@ def _show_help(ctx: typer.Context, script: str | None) -> None:
     for example in found.help.examples:
         console.show(f"\nExample:\n  {example}")
     console.show("\nOptions of the verb itself: pep-bridge run --help")
-    raise typer.Exit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -77,27 +76,38 @@ def _send(
     password_stdin: bool,
 ) -> Report:
     from bridge.credentials import stamp_credential
-    from bridge.scripting import SessionRecord, run_script
-    from cli.run import Results
+    from bridge.scripting import Control, SessionRecord, run_script
+    from cli._session import Results, interrupts, tell_line, tell_outcome
 
     settings = options.load().settings
     known = settings.stamp_settings(stamp)
-    agreed = _ask_consent(console, consent)
+    agreed = ask_consent(console, given=consent)
     sources = console.sources(password_stdin=password_stdin)
     credential = stamp_credential(stamp, username or known.username, known.password_file, sources)
     console.known_secrets.append(credential.password)
-    results = Results(console, "table")
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    with SessionRecord(options.state() / "sessions", name, console.scrub) as record:
+    control = Control()
+    with SessionRecord(options.state() / "sessions", console.scrub) as record:
         record.agreed(CONSENT, agreed)
-        outcome = run_script(settings.stamp(stamp), credential, commands, record=record, on_record=results.take)
+        results = Results(console, "table")
+        with interrupts(console, control):
+            outcome = run_script(
+                settings.stamp(stamp),
+                credential,
+                commands,
+                record=record,
+                on_record=results.take,
+                verb="send",
+                control=control,
+                on_line=lambda event: tell_line(console, event),
+            )
     results.finish()
-    console.say(f"{outcome.state} on {outcome.endpoint}; record of the session and of your consent: {outcome.record}")
-    data = outcome.to_json() | {"output": results.collected, "consent": {"text": CONSENT, "given": agreed}}
+    tell_outcome(console, outcome)
+    console.say("your consent is in the session's record")
+    data = outcome.to_json() | results.to_json() | {"consent": {"text": CONSENT, "given": agreed}}
     return Report(data, outcome.exit_code, list(outcome.errors))
 
 
-def _ask_consent(console: Console, given: bool) -> str:
+def ask_consent(console: Console, *, given: bool) -> str:
     """Shows the text; returns how consent was given.
 
     Raises:

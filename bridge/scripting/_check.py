@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from bridge.endpoint import Command, Hashtable, Int64, Value
-from bridge.endpoint.script import Difference, Problem, Script, check_text, compare_script_with_engine, load_script
-from bridge.errors import UsageError
+from bridge.endpoint.script import Difference, Problem, Script, compare_script_with_engine, load_script
+from bridge.errors import ScriptRefusedError, UsageError
 from bridge.secrets import Credential, Secret
 
 PWSH_VARIABLE = "PEP_BRIDGE_PWSH"
@@ -62,12 +61,10 @@ def check_file(script: str, *, engine: str | None = None) -> CheckResult:
     Raises:
         UsageError: the file cannot be read, or there is no such engine.
     """
-    path = Path(script)
-    if path.is_file():
-        problems = check_text(_read(path), file=script)
-        if problems:
-            return CheckResult(script, (), tuple(problems), (), None)
-    loaded = load_script(script)
+    try:
+        loaded = load_script(script)
+    except ScriptRefusedError as refused:
+        return CheckResult(script, (), (_problem(refused),), (), None)
     program = find_engine(engine) if engine else None
     differences = compare_script_with_engine(program, loaded, _bind_samples(loaded)) if program else ()
     return CheckResult(script, loaded.command_names, (), tuple(differences), program)
@@ -97,11 +94,9 @@ def _bind_samples(script: Script) -> tuple[Command, ...]:
     )
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(detail=f"{path} cannot be read: {error}", fix="Save it as UTF-8.") from error
+def _problem(refused: ScriptRefusedError) -> Problem:
+    fields = {name: refused.fields[name] for name in ("file", "line", "column", "text", "detail", "error_id")}
+    return Problem(**fields, fix=refused.advice)
 
 
 def _dicts(items: Iterable[Any]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.endpoint.script._arguments import read_arguments
+from bridge.endpoint.script._arguments import read_arguments, read_values
 from bridge.endpoint.script._convert import convert_text
 from bridge.endpoint.script._declared import Declared
 from bridge.endpoint.script._judge import (
@@ -47,5 +47,6 @@ __all__ = [
     "parse_with_engine",
     "read_arguments",
     "read_script",
+    "read_values",
     "unknown_commands",
 ]

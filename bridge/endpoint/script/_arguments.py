@@ -47,7 +47,7 @@ def read_arguments(
         SecretOnCommandLineError: a secret stands in a pair.
     """
     given: dict[str, Any] = {}
-    for name, value in (_read_file(file) if file is not None else {}).items():
+    for name, value in (read_values(file) if file is not None else {}).items():
         given[script.parameter(name).name] = value
     given.update(_read_pairs(script, pairs, secrets or {}))
     for name, secret in (secrets or {}).items():
@@ -79,7 +79,8 @@ def _read_pairs(script: Script, pairs: Iterable[str], secrets: Mapping[str, Cred
     return given
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, Any]:
+    """The names and values in a JSON or TOML file. Raises :class:`UsageError` where it cannot be read."""
     try:
         if path.stat().st_size > _LARGEST_FILE_BYTES:
             raise UsageError(detail=f"The file {path} is too large.", fix="Give a smaller one.")
