@@ -202,8 +202,8 @@ class Driver:
                 return
 
     def _start(self) -> None:
-        self._locks.take_back()
         if self._run.facts.get("session"):
+            self._locks.take_back()
             if self._is_really_gone():
                 self._note(session=None, command_sent=None)
             else:
@@ -211,6 +211,7 @@ class Driver:
                 return
         if self._stopped_before_anything_ran():
             return
+        self._locks.require()
         request = self._run.request
         plan = plan_run(request, self._access, self._run.bundle_name, bind=self._ports.bind, now=self._ports.now())
         store = self._output_store()

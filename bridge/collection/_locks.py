@@ -33,6 +33,17 @@ class StampLocks:
         self._warn = warn
         self._held: list[StampLock] = []
         self._tried = False
+        self._complete = False
+
+    def require(self) -> None:
+        """Makes sure that they are held before a collection is started.
+
+        Raises:
+            StampBusyError: another run has one of them, or the stamp cools down.
+            StoreError: a place cannot be reached.
+        """
+        if not self._complete:
+            self.acquire(break_lock=False)
 
     def acquire(self, *, break_lock: bool) -> None:
         """Takes them in an order that is the same for everybody; where one is refused, none is kept.
@@ -49,7 +60,7 @@ class StampLocks:
         except BaseException:
             self.release(cool_down_until=None)
             raise
-        self._tried = True
+        self._tried = self._complete = True
 
     def take_back(self) -> None:
         """For a run that is under way already: nothing may keep it from its end."""

@@ -18,7 +18,8 @@ class Outcome:
     """A run as it stands when ``collect``, ``attach`` or ``stop`` returns.
 
     ``bundle`` is where the sealed bundle is, or ``None`` while there is none. ``unchecked`` names payload that could
-    not be read and hashed. ``errors`` hold why a run failed, or is not finished.
+    not be read and hashed. ``errors`` hold why a run failed, or is not finished; ``reason`` is the same for
+    people, and is there for a run that had failed before as well.
     """
 
     run_id: str
@@ -34,6 +35,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     ended: datetime | None = None
+    reason: str | None = None
     size_bytes: int | None = None
     file_count: int | None = None
 
@@ -42,6 +44,7 @@ class Outcome:
         return {
             "run": self.run_id,
             "state": str(self.state),
+            "reason": self.reason,
             "bundle": self.bundle,
             "bundle_name": self.bundle_name,
             "bundle_id": self.bundle_id,
@@ -75,6 +78,7 @@ def outcome_of(
         warnings=tuple(facts.get("warnings", ())),
         unchecked=finished.unchecked if finished else (),
         ended=run.ended,
+        reason=run.reason,
         size_bytes=facts.get("size_bytes"),
         file_count=facts.get("file_count"),
     )

@@ -502,3 +502,19 @@ def test_a_full_state_disk_during_a_run_leaves_it_to_be_attached_to(
     outcome = take_over(stuck.run_id, access, state_dir, endpoint)
     assert outcome.state is RunState.DONE
     assert_verified(outcome)
+
+
+def test_a_run_that_lost_its_lock_before_it_sent_anything_does_not_start_beside_the_new_holder(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    with Journal(state_dir) as journal:
+        journal.create("20260101T000000Z-00000000", request_to, "killed-bundle")
+        journal.move("20260101T000000Z-00000000", RunState.PREFLIGHTED)
+        journal.move("20260101T000000Z-00000000", RunState.LOCKED)
+    endpoint.may_write.clear()
+    other = run(request_to, access, tmp_path / "other", endpoint, detach=True)
+    assert other.state is RunState.DETACHED
+    outcome = take_over("20260101T000000Z-00000000", access, state_dir, endpoint)
+    assert (outcome.state, outcome.exit_code) == (RunState.FAILED, ExitCode.BUSY)
+    assert other.run_id in str(outcome.reason)
+    assert len(endpoint.sent) == 1
