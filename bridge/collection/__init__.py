@@ -15,7 +15,7 @@ from bridge.collection._events import (
     plain_line,
 )
 from bridge.collection._journal import Delivery, Journal, RunRecord, Step
-from bridge.collection._lock import LockSettings
+from bridge.collection._lock import LockSettings, LockState, read_lock
 from bridge.collection._outcome import Outcome
 from bridge.collection._plan import Plan, Way, choose_way, plan_run
 from bridge.collection._ports import Ports, default_ports
@@ -41,6 +41,7 @@ __all__ = [
     "Landed",
     "LineChanged",
     "LockSettings",
+    "LockState",
     "Outcome",
     "Place",
     "Plan",
@@ -66,6 +67,7 @@ __all__ = [
     "parse_window",
     "plain_line",
     "plan_run",
+    "read_lock",
     "show",
     "stop",
     "unknown_roles",

@@ -234,15 +234,10 @@ class StampLock:
             writer.commit()
 
     def _path(self, generation: int) -> str:
-        return f"{self._folder}/{generation:08d}.json"
+        return _path(self._folder, generation)
 
     def _generations(self) -> list[int]:
-        found = []
-        for entry in self._store.list(self._folder, on_unsafe=lambda error: None):
-            number = entry.path.rsplit("/", 1)[-1].removesuffix(".json")
-            if number.isascii() and number.isdecimal() and len(number) <= 12:
-                found.append(int(number))
-        return found
+        return _generations(self._store, self._folder)
 
     def _highest(self) -> int:
         return max(self._generations(), default=0)
@@ -252,15 +247,18 @@ class StampLock:
         return self._read(highest) if highest else None
 
     def _read(self, generation: int) -> LockState | None:
-        try:
-            with self._store.open_read(self._path(generation)) as reader:
-                buffer = memoryview(bytearray(min(reader.size_bytes, _LARGEST_DOCUMENT_BYTES)))
-                filled = 0
-                while filled < len(buffer) and (count := reader.readinto(buffer[filled:])):
-                    filled += count
-        except StoreNotFoundError:
-            return None
-        return _parse(generation, bytes(buffer[:filled]))
+        return _read(self._store, self._folder, generation)
+
+
+def read_lock(store: Store, stamp: str) -> LockState | None:
+    """The lock of a stamp as it stands, without taking it or waiting for it; ``None`` where there has never been one.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    folder = f"{LOCK_FOLDER}/{_as_name(stamp)}"
+    highest = max(_generations(store, folder), default=0)
+    return _read(store, folder, highest) if highest else None
 
 
 def owner_name() -> str:
@@ -270,6 +268,31 @@ def owner_name() -> str:
     except (KeyError, OSError, ImportError):  # no such user in the system's list, or no name in the environment
         user = "unknown"
     return f"{user}@{socket.gethostname()} (process {os.getpid()})"
+
+
+def _path(folder: str, generation: int) -> str:
+    return f"{folder}/{generation:08d}.json"
+
+
+def _generations(store: Store, folder: str) -> list[int]:
+    found = []
+    for entry in store.list(folder, on_unsafe=lambda error: None):
+        number = entry.path.rsplit("/", 1)[-1].removesuffix(".json")
+        if number.isascii() and number.isdecimal() and len(number) <= 12:
+            found.append(int(number))
+    return found
+
+
+def _read(store: Store, folder: str, generation: int) -> LockState | None:
+    try:
+        with store.open_read(_path(folder, generation)) as reader:
+            buffer = memoryview(bytearray(min(reader.size_bytes, _LARGEST_DOCUMENT_BYTES)))
+            filled = 0
+            while filled < len(buffer) and (count := reader.readinto(buffer[filled:])):
+                filled += count
+    except StoreNotFoundError:
+        return None
+    return _parse(generation, bytes(buffer[:filled]))
 
 
 def _parse(generation: int, data: bytes) -> LockState:

@@ -6,6 +6,8 @@ import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,8 @@ class Identity:
     """What a machine says of itself before any credential is sent (DSP0226 section 11, wsmid:Identify).
 
     ``product_version`` is like ``OS: 10.0.17763 SP: 0.0 Stack: 3.0``; the OS part is 0.0.0 where the host hides it.
-    Vendor and versions are None where the host answers Identify only after authentication.
+    Vendor and versions are None where the host answers Identify only after authentication. ``date`` is the host's clock
+    (the answer's Date header, whole seconds), where it gave one.
     """
 
     address: EndpointAddress
@@ -48,6 +51,7 @@ class Identity:
     product_version: str | None
     protocol_version: str | None
     auth_schemes: tuple[str, ...]
+    date: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +132,19 @@ def identify(
             raise EndpointUnreachableError(
                 stamp=address.name, host=address.host, port=port, detail=connection_detail(error)
             ) from error
-    schemes = _schemes(offered[1]) or _schemes(said[1])
-    if said[0] == 401 and schemes:
-        return Identity(address, None, None, None, schemes)
-    found = _identity_fields(said[2]) if said[0] == 200 else None
+    schemes = _schemes(offered.offer) or _schemes(said.offer)
+    if said.status == 401 and schemes:
+        return Identity(address, None, None, None, schemes, offered.date)
+    found = _identity_fields(said.content) if said.status == 200 else None
     if found is None:
-        raise NotWSManError(host=address.host, port=port, detail=f"HTTP status {said[0]} to wsmid:Identify")
+        raise NotWSManError(host=address.host, port=port, detail=f"HTTP status {said.status} to wsmid:Identify")
     return Identity(
-        address, found.get("ProductVendor"), found.get("ProductVersion"), found.get("ProtocolVersion"), schemes
+        address,
+        found.get("ProductVendor"),
+        found.get("ProductVersion"),
+        found.get("ProtocolVersion"),
+        schemes,
+        offered.date,
     )
 
 
@@ -238,9 +247,15 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _post(
-    session: requests.Session, url: str, headers: Mapping[str, str], body: str, timeout_s: float
-) -> tuple[int, str, bytes]:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    offer: str
+    content: bytes
+    date: datetime | None
+
+
+def _post(session: requests.Session, url: str, headers: Mapping[str, str], body: str, timeout_s: float) -> _Answer:
     with session.post(
         url,
         data=body.encode(),
@@ -250,7 +265,17 @@ def _post(
         allow_redirects=False,
     ) as answer:
         content = answer.raw.read(_LONGEST_ANSWER_BYTES)
-        return answer.status_code, answer.headers.get("WWW-Authenticate", ""), content
+        offer = answer.headers.get("WWW-Authenticate", "")
+        return _Answer(answer.status_code, offer, content, _http_date(answer.headers.get("Date", "")))
+
+
+def _http_date(text: str) -> datetime | None:
+    """RFC 9110 section 5.6.7; a host may send none, or nonsense."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _schemes(header: str) -> tuple[str, ...]:
