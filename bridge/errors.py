@@ -219,6 +219,19 @@ class SessionGoneError(SessionLostError):
 # -- collection -------------------------------------------------------------------------------------------------------
 
 
+class HealthUnknownError(BridgeError):
+    """The alerts of {stamp} could not be read from {source}: {detail}"""
+
+    exit_code = ExitCode.UNREACHABLE
+    fix = "{fix}"
+
+
+class ConsentMissingError(UsageError):
+    """Nobody has agreed yet that logs of {stamp} are collected without being asked, to {destination}."""
+
+    fix = "Start it once on a terminal and answer the question, or give --agree after reading 'watch --show-consent'."
+
+
 class PreflightError(BridgeError):
     """{detail}"""
 
