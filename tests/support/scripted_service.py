@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import re
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -32,10 +34,22 @@ class Answer:
     body: bytes = b""
 
 
+class _QuietServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away in the middle is what some tests are about."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class ScriptedService:
     """Takes every blob; ``answer`` may say something else to a request, or nothing by returning ``None``."""
 
-    def __init__(self, answer: Callable[[Request], Answer | None] = lambda request: None) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Request], Answer | None] = lambda request: None,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.requests: list[Request] = []
         self.received: list[tuple[float, int]] = []
         self._answer = answer
@@ -79,8 +93,10 @@ class ScriptedService:
 
             do_PUT = do_GET = do_HEAD = serve  # noqa: N815
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _QuietServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from bridge.store import Entry, Reader, Store
 
@@ -63,7 +64,7 @@ class FlippingProxy:
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
-    def __enter__(self) -> FlippingProxy:
+    def __enter__(self) -> Self:
         self._start(self._accept)
         return self
 
@@ -107,6 +108,26 @@ class FlippingProxy:
             self._flip_at = None
             self.flipped += 1
         return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+class TunnelProxy(FlippingProxy):
+    """An HTTP proxy that answers CONNECT and then forwards to one port, whatever was asked for."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, flip_at=None)
+        self.asked: list[str] = []
+
+    def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
+        if up:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                byte = source.recv(1)
+                if not byte:
+                    return
+                head += byte
+            self.asked.append(head.decode())
+            source.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        super()._pump(source, sink, up)
 
 
 class MadeUpStore:

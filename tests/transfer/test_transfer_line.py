@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import trustme
 
 from bridge.errors import DeliveryFailedError, StoreFullError, UsageError
 from bridge.secrets import Secret
@@ -34,7 +36,7 @@ from bridge.store.transfer import (
     transfer,
 )
 from tests.support.scripted_service import Answer, Request, ScriptedService
-from tests.support.transfer_lab import KIB, MIB, MadeUpStore
+from tests.support.transfer_lab import KIB, MIB, MadeUpStore, TunnelProxy
 
 SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
 
@@ -307,6 +309,64 @@ def test_the_sas_is_in_the_request_and_nowhere_in_what_is_told() -> None:
         transfer(made_up({"a": 10}), container(service.port), [TransferItem("a", 10)], on_event=events.append)
     assert "sig=c2VjcmV0" in service.requests[-1].target
     assert "c2VjcmV0" not in f"{failure.value} {failure.value.__cause__} {events}"
+
+
+# -- TLS and proxies
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def secure_service(authority: trustme.CA) -> Iterator[ScriptedService]:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    with ScriptedService(tls=tls) as service:
+        yield service
+
+
+def secure_container(service: ScriptedService, ca_file: Path | None) -> Store:
+    return open_store(
+        parse_destination(f"https://localhost:{service.port}/container/west"),
+        sas=SAS,
+        settings=StoreSettings(api_version="2019-02-02", ca_file=None if ca_file is None else str(ca_file)),
+    )
+
+
+def test_a_service_with_a_certificate_of_the_given_authority_is_used_over_tls(
+    secure_service: ScriptedService, authority: trustme.CA, tmp_path: Path
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    sizes = {"a.zip": 9 * MIB, **{f"{number}.log": number for number in range(50)}}
+    items = [TransferItem(path, size) for path, size in sizes.items()]
+    result = transfer(made_up(sizes), secure_container(secure_service, ca_file), items)
+    assert (result.copied, result.retries) == (51, 0)
+
+
+def test_a_certificate_of_an_unknown_authority_ends_the_delivery_at_once(secure_service: ScriptedService) -> None:
+    events: list[TransferEvent] = []
+    with pytest.raises(DeliveryFailedError, match="certificate of localhost was not accepted") as failure:
+        transfer(
+            made_up({"a": 1}), secure_container(secure_service, None), [TransferItem("a", 1)], on_event=events.append
+        )
+    assert "ca_file" in failure.value.advice
+    assert not any(isinstance(event, Retrying) for event in events)
+
+
+def test_a_proxy_of_the_environment_is_asked_for_a_tunnel(
+    secure_service: ScriptedService, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    with TunnelProxy(secure_service.port) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://user:p%40ss@127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", "")
+        transfer(made_up({"a": 1000}), secure_container(secure_service, ca_file), [TransferItem("a", 1000)])
+    assert proxy.asked[0].startswith(f"CONNECT localhost:{secure_service.port} HTTP/1.1")
+    assert "Proxy-Authorization: Basic dXNlcjpwQHNz" in proxy.asked[0]
 
 
 # -- honest ------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from bridge.store.transfer._access import ContainerAccess
 from bridge.store.transfer._arrived import Fact
 from bridge.store.transfer._checksum import Algorithm, BlockChecksum
 from bridge.store.transfer._rate import RateLimiter
-from bridge.store.transfer._wire import Connection, Response, WireError
+from bridge.store.transfer._wire import CertificateError, Connection, Response, WireError, proxy_for
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,400})")
@@ -94,7 +94,10 @@ class BlobWire:
     ) -> None:
         self.access = access
         self._on_sent = on_sent
-        self.connection = Connection(access.host, access.port, tls=tls, limiter=limiter, timeout_s=timeout_s)
+        proxy = proxy_for(access.host) if tls is not None else None
+        self.connection = Connection(
+            access.host, access.port, tls=tls, limiter=limiter, timeout_s=timeout_s, proxy=proxy
+        )
         self._scrubber = Scrubber([access.sas])
         host = access.host if access.port in {80, 443} else f"{access.host}:{access.port}"
         agent = f"User-Agent: pep-bridge/{__version__}\r\nx-ms-version: {access.api_version}\r\n"
@@ -208,6 +211,12 @@ class BlobWire:
     def _send(self, parts: Sequence[Buffer], *, payload: bool = True) -> None:
         try:
             self.connection.send(parts, self._on_sent if payload else None)
+        except CertificateError as error:
+            raise StoreError(
+                store=self.access.location,
+                detail=str(error),
+                fix="Give the issuing authority with 'ca_file' of the configuration, or correct the host name.",
+            ) from error
         except WireError as error:
             raise LineError(store=self.access.location, detail=str(error)) from error
 

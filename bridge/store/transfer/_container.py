@@ -12,8 +12,6 @@ from bridge.errors import (
     StoreAccessError,
     StoreCorruptError,
     StoreError,
-    StoreNotFoundError,
-    StorePermissionError,
     StoreUnreachableError,
 )
 from bridge.store.transfer._access import ContainerAccess
@@ -285,13 +283,12 @@ class ContainerUpload:
                 if self._skipped(item, lane):
                     return None
                 digest = hashlib.sha256()
-                with self._delivery.source.open_read(item.path) as reader:
-                    self._delivery.expect_size(reader, item)
+                with self._delivery.open_source(item) as reader:
                     self._delivery.fill(reader, data, digest)
                 sha256 = digest.hexdigest()
                 self._delivery.expect_digest(item, sha256)
                 return _Load(item, data, sha256)
-            except (SourceChanged, StoreNotFoundError) as error:
+            except SourceChanged as error:
                 self._delivery.mismatch(item.path, error)
                 return None
             except StoreUnreachableError as error:
@@ -364,7 +361,7 @@ class ContainerUpload:
         item = sending.item
         try:
             piece = self._read_piece(sending, lane)
-        except (SourceChanged, StoreNotFoundError) as error:
+        except SourceChanged as error:
             self._delivery.mismatch(item.path, error)
             self._pieces.drop(sending)
             return
@@ -391,8 +388,6 @@ class ContainerUpload:
                 if sending.reader is None:
                     self._open(sending)
                 return self._next_unsent(sending, lane)
-            except (SourceChanged, StoreNotFoundError):
-                raise
             except StoreUnreachableError as error:
                 sending.close_reader()
                 attempt += 1
@@ -407,9 +402,8 @@ class ContainerUpload:
             sending.status = "resumed"
 
     def _open(self, sending: Sending) -> None:
-        reader = sending.resources.enter_context(self._delivery.source.open_read(sending.item.path, sending.offset))
-        self._delivery.expect_size(reader, sending.item)
-        sending.reader = reader
+        opened = self._delivery.open_source(sending.item, sending.offset)
+        sending.reader = sending.resources.enter_context(opened)
 
     def _next_unsent(self, sending: Sending, lane: _Lane) -> memoryview:
         while True:
@@ -515,7 +509,7 @@ class ContainerUpload:
             return
         try:
             found = lane.wire.block_list(sending.item.path, committed=True)
-        except StorePermissionError:
+        except StoreAccessError:
             self._may_read = False
             return
         size_bytes = sum(block.size_bytes for block in found)

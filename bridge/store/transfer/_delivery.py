@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from bridge.errors import StoreNotFoundError
@@ -109,9 +111,22 @@ class Delivery:
             digest.update(into[position : position + read])
             position += read
 
-    def expect_size(self, reader: Reader, item: TransferItem) -> None:
-        if reader.size_bytes != item.size_bytes:
-            raise SourceChanged(f"it has {reader.size_bytes} bytes, not {item.size_bytes}")
+    @contextmanager
+    def open_source(self, item: TransferItem, offset: int = 0) -> Iterator[Reader]:
+        """A file of the source, once it is as large as announced.
+
+        Raises:
+            SourceChanged: it is not there, or has another size.
+            StoreError: the source cannot be read.
+        """
+        with ExitStack() as stack:
+            try:
+                reader = stack.enter_context(self.source.open_read(item.path, offset))
+            except StoreNotFoundError as error:
+                raise SourceChanged("it is no longer there") from error
+            if reader.size_bytes != item.size_bytes:
+                raise SourceChanged(f"it has {reader.size_bytes} bytes, not {item.size_bytes}")
+            yield reader
 
     def expect_digest(self, item: TransferItem, sha256: str) -> None:
         if item.sha256 is not None and item.sha256.lower() != sha256:
@@ -121,17 +136,13 @@ class Delivery:
         """SHA-256 (hex) and MD5 of the source's file."""
         digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         left = item.size_bytes
-        try:
-            with self.source.open_read(item.path) as reader:
-                self.expect_size(reader, item)
-                while left:
-                    part = buffer[: min(left, _HASH_SLICE)]
-                    self.fill(reader, part, digest)
-                    md5.update(part)
-                    left -= len(part)
-                    if self.line.stopping.is_set():
-                        raise Stopped
-        except StoreNotFoundError as error:
-            raise SourceChanged("it is no longer there") from error
+        with self.open_source(item) as reader:
+            while left:
+                part = buffer[: min(left, _HASH_SLICE)]
+                self.fill(reader, part, digest)
+                md5.update(part)
+                left -= len(part)
+                if self.line.stopping.is_set():
+                    raise Stopped
         self.expect_digest(item, digest.hexdigest())
         return digest.hexdigest(), md5.digest()

@@ -115,11 +115,11 @@ class _Run:
                 self._ended.acquire(timeout=_TELL_EVERY_S)
                 self._lead()
         finally:
-            if any(thread.is_alive() for thread in threads):
+            while any(thread.is_alive() for thread in threads):  # left early: Ctrl-C, or the caller's handler failed
                 delivery.line.stopping.set()
                 self._route.abort()
-            for thread in threads:
-                thread.join()
+                threads[-1].join(_TELL_EVERY_S)
+                threads = [thread for thread in threads if thread.is_alive()]
         self._lead()
         if delivery.failure is not None:
             raise self._failed(delivery.failure) from delivery.failure

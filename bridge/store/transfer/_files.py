@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import cast
 
-from bridge.errors import StoreCorruptError, StoreNotFoundError, StoreUnreachableError, UnsafePathError
+from bridge.errors import StoreCorruptError, StoreUnreachableError, UnsafePathError
 from bridge.store._protocol import PartialStore, Writer
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._delivery import Delivery, Finished, SourceChanged
@@ -75,8 +75,10 @@ class FileCopy:
                 if resumed and status == "copied":
                     status = "resumed"
                 break
-            except (SourceChanged, StoreNotFoundError) as error:
+            except SourceChanged as error:
                 self._delivery.mismatch(item.path, error)
+                if self._partials is not None:
+                    self._partials.remove_partial(item.path)
                 return
             except StoreCorruptError as error:
                 repairs += 1
@@ -97,8 +99,7 @@ class FileCopy:
         digest = hashlib.sha256()
         counted = 0
         try:
-            with self._delivery.source.open_read(item.path) as reader:
-                self._delivery.expect_size(reader, item)
+            with self._delivery.open_source(item) as reader:
                 start = self._check_partial(item, buffer)
                 done = 0
                 while done < start:  # hashed again: a digest cannot be taken up in the middle
@@ -151,7 +152,7 @@ class FileCopy:
         good = 0
         half = len(buffer) // 2
         with (
-            self._delivery.source.open_read(item.path) as source,
+            self._delivery.open_source(item) as source,
             self._partials.open_read_partial(item.path) as partial,
         ):
             end = min(there, item.size_bytes)

@@ -9,10 +9,14 @@ import ssl
 import struct
 import sys
 import time
+import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
+from bridge.secrets import Secret
 from bridge.store._protocol import Buffer
 from bridge.store.transfer._rate import RateLimiter
 
@@ -24,6 +28,19 @@ _IDLE_S = 1.0
 
 class WireError(OSError):
     """The connection failed, or what came back is not HTTP; nothing is known of unanswered requests."""
+
+
+class CertificateError(WireError):
+    """The service's certificate was not accepted: waiting does not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy that opens tunnels (CONNECT, RFC 9110 section 9.3.6)."""
+
+    host: str
+    port: int
+    authorization: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +63,16 @@ class Connection:
     """
 
     def __init__(
-        self, host: str, port: int, *, tls: ssl.SSLContext | None, limiter: RateLimiter, timeout_s: float
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        limiter: RateLimiter,
+        timeout_s: float,
+        proxy: Proxy | None = None,
     ) -> None:
+        self._proxy = proxy
         self._host = host
         self._port = port
         self._tls = tls
@@ -202,8 +227,11 @@ class Connection:
         if self._socket is not None and (self._closing or self._gone_stale()):
             self.close()
         if self._socket is None:
-            plain = socket.create_connection((self._host, self._port), timeout=min(self._timeout_s, 15.0))
+            first = (self._proxy.host, self._proxy.port) if self._proxy else (self._host, self._port)
+            plain = socket.create_connection(first, timeout=min(self._timeout_s, 15.0))
             try:
+                if self._proxy:
+                    self._open_tunnel(plain, self._proxy)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 self._socket = self._tls.wrap_socket(plain, server_hostname=self._host) if self._tls else plain
@@ -212,6 +240,20 @@ class Connection:
                 plain.close()
                 raise
         return self._socket
+
+    def _open_tunnel(self, plain: socket.socket, proxy: Proxy) -> None:
+        authority = f"{self._host}:{self._port}"
+        known = f"Proxy-Authorization: Basic {proxy.authorization.reveal()}\r\n" if proxy.authorization else ""
+        plain.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{known}\r\n".encode("ascii"))
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):  # byte by byte: what follows belongs to TLS
+            byte = plain.recv(1)
+            if not byte or len(head) > _LONGEST_HEAD:
+                raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} closed the connection")
+            head += byte
+        if head[9:10] != b"2":
+            words = head.split(b"\r\n")[0].decode("latin-1")
+            raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} opens no tunnel: {words}")
 
     def _gone_stale(self) -> bool:
         """Whether the service has closed a connection that was idle; that is no failure."""
@@ -223,7 +265,7 @@ class Connection:
     def _broken(self, error: Exception) -> WireError:
         self.close()
         if isinstance(error, ssl.SSLCertVerificationError):
-            return WireError(f"the certificate of {self._host} was not accepted: {error.verify_message}")
+            return CertificateError(f"the certificate of {self._host} was not accepted: {error.verify_message}")
         if isinstance(error, (TimeoutError, BlockingIOError)):
             return WireError(f"nothing moved for {self._timeout_s:.0f} s")
         return WireError(str(error) or type(error).__name__)
@@ -242,6 +284,18 @@ class Connection:
         if connected is not None:
             with suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)
+
+
+def proxy_for(host: str) -> Proxy | None:
+    """The proxy that the environment or the operating system names for HTTPS to this host."""
+    if urllib.request.proxy_bypass(host):
+        return None
+    named = urlsplit(urllib.request.getproxies().get("https", ""))
+    if not named.hostname:
+        return None
+    login = f"{unquote(named.username or '')}:{unquote(named.password or '')}" if named.username else ""
+    authorization = Secret(b64encode(login.encode()).decode("ascii")) if login else None
+    return Proxy(named.hostname, named.port or 8080, authorization)
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
