@@ -2,95 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 import shlex
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from psrpcore import ClientPowerShell, ClientRunspacePool, PipelineOutputEvent, PSRPPayload, StreamType
 from psrpcore.types import PSInvocationState, RunspacePoolState
 
 from tests.support.psrp_replay import RECORDINGS
+from tests.support.stdio_client import PACKET, StdioClient
 
 ROOT = Path(__file__).parents[2]
-POOL = uuid.UUID(int=0)
-_LINE = re.compile(r"<(\w+)[^>]*PSGuid='([0-9a-f-]+)'[^>]*?(?:/>|>([^<]*)<)")
-
-
-class StdioClient:
-    """psrpcore's client half; every packet waits for its acknowledgement."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.pool = ClientRunspacePool()
-        self.seen: list[str] = []
-
-    def open(self) -> None:
-        self.pool.open()
-        self.send(POOL)
-        self.read_until(lambda: self.pool.state == RunspacePoolState.Opened)
-
-    def run(self, name: str, **parameters: Any) -> tuple[list[Any], PSInvocationState]:
-        pipeline = self.start(name, **parameters)
-        output = self.finish(pipeline)
-        return output, pipeline.state
-
-    def start(self, name: str, **parameters: Any) -> Any:
-        pipeline = ClientPowerShell(self.pool)
-        pipeline.add_command(name)
-        pipeline.add_parameters(**parameters)
-        pipeline.start()
-        self.packet(f"<Command PSGuid='{pipeline.pipeline_id}' />", "CommandAck")
-        self.send(pipeline.pipeline_id)
-        return pipeline
-
-    def finish(self, pipeline: Any) -> list[Any]:
-        self.read_until(lambda: pipeline.state not in (PSInvocationState.Running, PSInvocationState.Stopping))
-        output, self._output = self._output, []
-        self.packet(f"<Close PSGuid='{pipeline.pipeline_id}' />", "CloseAck")
-        return output
-
-    def close(self) -> int:
-        self.packet(f"<Close PSGuid='{POOL}' />", "CloseAck")
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        return self.process.wait(30)
-
-    def send(self, identifier: uuid.UUID) -> None:
-        while (payload := self.pool.data_to_send()) is not None:
-            text = base64.b64encode(payload.data).decode()
-            self.packet(f"<Data Stream='Default' PSGuid='{identifier}'>{text}</Data>", "DataAck")
-
-    def packet(self, line: str, acknowledgement: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
-        before = self.seen.count(acknowledgement)
-        self.read_until(lambda: self.seen.count(acknowledgement) > before)
-
-    def read_until(self, condition: Any) -> None:
-        assert self.process.stdout is not None
-        while not condition():
-            line = self.process.stdout.readline().decode()
-            match = _LINE.match(line)
-            assert match is not None, f"not a packet: {line!r}"
-            self.seen.append(match[1])
-            if match[1] == "Data":
-                target = uuid.UUID(match[2])
-                data = PSRPPayload(base64.b64decode(match[3]), StreamType.default, target if target.int else None)
-                self.pool.receive_data(data)
-                while (event := self.pool.next_event()) is not None:
-                    if isinstance(event, PipelineOutputEvent):
-                        self._output.append(event.data)
-
-    _output: list[Any] = []  # noqa: RUF012 - replaced, never shared
 
 
 @pytest.fixture
@@ -99,13 +24,8 @@ def client() -> Iterator[StdioClient]:
         [sys.executable, "-m", "tests.support.stdio_simulator"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     found = StdioClient(process)
-    found._output = []
     yield found
-    process.kill()
-    process.wait(30)
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
+    found.kill()
 
 
 def test_a_session_opens_runs_and_closes(client: StdioClient) -> None:
@@ -150,7 +70,7 @@ def test_the_recorded_client_is_answered_with_the_recorded_packets() -> None:
 
 
 def _acknowledgements(text: str) -> list[tuple[str, str]]:
-    return [(kind, guid) for kind, guid, _ in _LINE.findall(text) if kind != "Data"]
+    return [(kind, guid) for kind, guid, _ in PACKET.findall(text) if kind != "Data"]
 
 
 def test_what_is_no_packet_ends_the_session_with_an_error() -> None:
