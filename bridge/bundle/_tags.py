@@ -43,6 +43,7 @@ class BagInfo:
         software: name and version of what sealed it.
         window: the start and end that logs were asked for.
         case_number: the support case, if there is one.
+        data_handling: what whoever holds the bundle must know about personal data in it.
     """
 
     stamp: str
@@ -52,6 +53,7 @@ class BagInfo:
     software: str
     window: tuple[datetime, datetime] | None = None
     case_number: str | None = None
+    data_handling: str | None = None
 
     def fields(self) -> Iterator[tuple[str, str]]:
         """Labels and values, RFC 8493's reserved ones first."""
@@ -67,6 +69,8 @@ class BagInfo:
         if self.window is not None:
             yield "Logs-From", _utc(self.window[0])
             yield "Logs-To", _utc(self.window[1])
+        if self.data_handling:
+            yield "Data-Handling", self.data_handling
 
 
 def format_bag_info(fields: Iterable[tuple[str, str]]) -> bytes:

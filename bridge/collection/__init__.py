@@ -1,6 +1,7 @@
 """A collection, from what is asked to a sealed and delivered bundle; every run survives the process that drives it."""
 
 from bridge.collection._deliver import Delivered, deliver
+from bridge.collection._documents import DATA_WARNING
 from bridge.collection._events import (
     DeliveryProgress,
     Event,
@@ -19,7 +20,7 @@ from bridge.collection._lock import LockSettings, LockState, read_lock
 from bridge.collection._outcome import Outcome
 from bridge.collection._plan import Plan, Way, choose_way, plan_run
 from bridge.collection._ports import Ports, default_ports
-from bridge.collection._request import Access, Place, Request
+from bridge.collection._request import Access, Consent, Place, Request
 from bridge.collection._roles import DOCUMENTED_ROLES, unknown_roles
 from bridge.collection._run import attach, collect, is_live, show, stop
 from bridge.collection._settings import Settings
@@ -28,9 +29,11 @@ from bridge.collection._window import Window, parse_window
 from bridge.collection._work import Control
 
 __all__ = [
+    "DATA_WARNING",
     "DOCUMENTED_ROLES",
     "LEGAL",
     "Access",
+    "Consent",
     "Control",
     "Delivered",
     "Delivery",

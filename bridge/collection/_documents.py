@@ -18,6 +18,13 @@ from bridge.secrets import Scrubber
 COLLECTION_SCHEMA_VERSION = 1
 SOFTWARE = f"pep-bridge {bridge.__version__}"
 
+DATA_WARNING = (
+    "Logs of a stamp may contain personal data: names of users and computers, addresses, and what programs wrote down."
+    " Keep the bundle encrypted, give it only to those who need it for troubleshooting, and delete it when its case is"
+    " closed."
+)
+"""Stands in every bundle (Get-AzureStackLog's article warns of personally identifiable information)."""
+
 _MOST_ERRORS_KEPT = 10_000
 
 
@@ -41,6 +48,7 @@ def collection_document(run: RunRecord, session_log: Path, scrubber: Scrubber) -
         "bundle": run.bundle_name,
         "stamp": request.pop("stamp"),
         "request": request,
+        "data_handling": {"warning": DATA_WARNING, "consent": request.pop("consent")},
         "way": facts.get("way"),
         "times": {
             "planned": _utc(run.created),

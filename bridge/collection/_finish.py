@@ -15,7 +15,7 @@ from typing import Any
 
 from bridge.bundle import BagInfo, FileDigest, SealedBundle, Unhashed, read_bundle, render_report, seal
 from bridge.collection._deliver import show_transfer
-from bridge.collection._documents import SOFTWARE, collection_document, encode
+from bridge.collection._documents import DATA_WARNING, SOFTWARE, collection_document, encode
 from bridge.collection._events import Event, HashProgress
 from bridge.collection._journal import RunRecord
 from bridge.collection._plan import PAYLOAD
@@ -192,6 +192,7 @@ class Finisher:
             software=SOFTWARE,
             window=(request.window.since, request.window.until),
             case_number=request.case_number,
+            data_handling=DATA_WARNING,
         )
 
     def _hash(self, bundle: Store, *, may_be_unreadable: bool) -> tuple[list[FileHash], list[Unhashed]]:

@@ -305,6 +305,14 @@ class Journal:
             ).fetchall()
             return self._record(row, steps, deliveries)
 
+    def deliveries(self, bundle_name: str | None = None) -> list[Delivery]:
+        """Every delivery (of a bundle) that this journal knows of, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT * FROM deliveries WHERE ?1 IS NULL OR bundle_name = ?1 ORDER BY number", (bundle_name,)
+            ).fetchall()
+            return [_delivery(row) for row in rows]
+
     def latest(self, stamp: str | None = None) -> RunRecord | None:
         """The newest run (of a stamp), or ``None``."""
         runs = self.runs(stamp=stamp)
@@ -453,23 +461,24 @@ class Journal:
                     Step(step["name"], step["status"], datetime.fromisoformat(step["at"]), step["detail"])
                     for step in steps or ()
                 ),
-                deliveries=tuple(
-                    Delivery(
-                        bundle_name=each["bundle_name"],
-                        destination=each["destination"],
-                        state=each["state"],
-                        attempts=each["attempts"],
-                        last_error=each["last_error"],
-                        updated=datetime.fromisoformat(each["updated"]),
-                        run_id=each["run_id"],
-                    )
-                    for each in deliveries or ()
-                ),
+                deliveries=tuple(map(_delivery, deliveries or ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise JournalError(
                 path=self.path, detail=f"run {row['id']} cannot be read ({error})", fix="Give another --state-dir."
             ) from error
+
+
+def _delivery(row: sqlite3.Row) -> Delivery:
+    return Delivery(
+        bundle_name=row["bundle_name"],
+        destination=row["destination"],
+        state=row["state"],
+        attempts=row["attempts"],
+        last_error=row["last_error"],
+        updated=datetime.fromisoformat(row["updated"]),
+        run_id=row["run_id"],
+    )
 
 
 def _add_step(connection: sqlite3.Connection, run_id: str, name: str, status: str, detail: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ DEFAULT_TIMEOUT_MINUTES = 240
 """The reference's default (REF2002); the operator articles say 150, so it is always passed."""
 
 PlaceKind = Literal["folder", "share", "container"]
-Trigger = Literal["manual", "proactive"]
+Trigger = Literal["manual", "proactive", "offload"]
+"""``manual`` and ``proactive`` are the portal page's types; ``offload`` is the rolling one that an operator set up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,24 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Consent:
+    """What somebody has agreed to, once, before logs were collected without being asked each time."""
+
+    text: str
+    given_at: datetime
+    given_by: str
+
+    def to_json(self) -> dict[str, str]:
+        moment = self.given_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return {"text": self.text, "given_at": moment, "given_by": self.given_by}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Consent:
+        """Reads what ``to_json`` wrote; raises ``KeyError`` or ``ValueError`` where it is something else."""
+        return cls(document["text"], datetime.fromisoformat(document["given_at"]), document["given_by"])
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One collection as it is asked for. Names of roles are not checked: they differ by version of the stamp.
 
@@ -79,6 +98,7 @@ class Request:
     shared_disk: bool = False
     trigger: Trigger = "manual"
     case_number: str | None = None
+    consent: Consent | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.timeout_minutes <= 24 * 60:
@@ -98,6 +118,7 @@ class Request:
         document = asdict(self)
         document["stamp"] = _stamp_to_json(self.stamp)
         document["window"] = self.window.to_json()
+        document["consent"] = self.consent.to_json() if self.consent else None
         return document
 
     @classmethod
@@ -107,6 +128,8 @@ class Request:
         parts["window"] = Window(*(datetime.fromisoformat(parts["window"][end]) for end in ("since", "until")))
         parts["destination"] = Place(**parts["destination"])
         parts["staging"] = Place(**parts["staging"]) if parts["staging"] else None
+        consent = parts.get("consent")  # absent in the journal of an earlier version
+        parts["consent"] = Consent.from_json(consent) if consent else None
         for name in ("roles", "nodes", "log_types", "resource_providers"):
             parts[name] = tuple(parts[name])
         return cls(**parts)
