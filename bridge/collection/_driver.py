@@ -205,6 +205,8 @@ class Driver:
         if self._run.facts.get("session"):
             self._locks.take_back()
             if self._is_really_gone():
+                with suppress(EndpointError):
+                    self._ports.endpoint.end(self._run.request.stamp, self._access.endpoint, self._run.facts["session"])
                 self._note(session=None, command_sent=None)
             else:
                 self._move(RunState.RUNNING)
@@ -415,15 +417,22 @@ class Driver:
         snapshot = self._settle(patient=state == "completed")
         if not self._run.facts.get("stamp_freed"):
             self._free_the_stamp(stopped=state in {"stopped", "overdue"})
-        if self._command is not None:
-            with suppress(EndpointError):
-                self._command.close()
-            self._command = None
+        self._end_session()
         if snapshot.files == 0 and state != "completed":
             self._nothing_arrived(state)
             return
         way = choose_way(self._run.request)
         self._move(RunState.DELIVERING if way is Way.STAGED else RunState.SEALING, sealed=_text(self._ports.now()))
+
+    def _end_session(self) -> None:
+        """Leaves no session behind. One that was lost while its collection may still run is left alone."""
+        end = self._run.facts["end"]
+        with suppress(EndpointError):
+            if self._command is not None:
+                self._command.close()
+            elif self._run.facts.get("session") and end.get("how") not in {Waited.STILL, Waited.OVERDUE}:
+                self._ports.endpoint.end(self._run.request.stamp, self._access.endpoint, self._run.facts["session"])
+        self._command = None
 
     def _free_the_stamp(self, *, stopped: bool) -> None:
         """Gives the lock back. Where the session was lost and the collection was not seen to end, it may still run: the

@@ -16,6 +16,7 @@ from bridge.endpoint import (
     SessionIds,
     SessionOptions,
     attach,
+    end_session,
     error_for,
     identify,
     open_session,
@@ -27,6 +28,7 @@ from bridge.stamp import Stamp
 
 _VERB = "collect"
 _PROBE_TIMEOUT_S = 3.0
+_END_WITHIN_S = 15.0
 _STATES: dict[PipelineState, EndState] = {
     PipelineState.COMPLETED: "completed",
     PipelineState.FAILED: "failed",
@@ -96,6 +98,14 @@ class RealEndpoint:
             deadline_s=deadline_s,
         )
         return _Running(pipeline.session, pipeline)
+
+    def end(self, stamp: Stamp, credential: Credential, ids: SessionIdsJson) -> None:
+        end_session(
+            stamp,
+            credential,
+            SessionIds.from_json(dict(ids)),
+            options=SessionOptions(reconnect_deadline_s=_END_WITHIN_S, idle_timeout_s=int(ids["idle_timeout_s"])),
+        )
 
     def answering(self, stamp: Stamp) -> tuple[str, ...]:
         found = []

@@ -113,6 +113,14 @@ class EndpointPort(Protocol):
         """
         ...
 
+    def end(self, stamp: Stamp, credential: Credential, ids: SessionIdsJson) -> None:
+        """Ends a session that a killed process left open, with what may still run in it.
+
+        Raises:
+            EndpointError: the machine is not to be had.
+        """
+        ...
+
     def answering(self, stamp: Stamp) -> tuple[str, ...]:
         """The machines of the endpoint that answer now (no credential is sent)."""
         ...

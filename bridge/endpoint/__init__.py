@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         identify,
         list_commands,
     )
-    from bridge.endpoint._session import EndpointSession, attach, open_session
+    from bridge.endpoint._session import EndpointSession, attach, end_session, open_session
 
 __all__ = [
     "Command",
@@ -45,6 +45,7 @@ __all__ = [
     "Value",
     "attach",
     "check_tcp",
+    "end_session",
     "error_for",
     "identify",
     "list_commands",
@@ -67,6 +68,7 @@ _LAZY = {
     "SessionOptions": "_line",
     "attach": "_session",
     "check_tcp": "_probes",
+    "end_session": "_session",
     "error_for": "_faults",
     "identify": "_probes",
     "list_commands": "_probes",

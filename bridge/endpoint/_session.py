@@ -444,6 +444,32 @@ def attach(
             time.sleep(_ATTACH_PAUSE_S)
 
 
+def end_session(
+    stamp: Stamp, credential: Credential, ids: SessionIds, *, options: SessionOptions = _DEFAULT_OPTIONS
+) -> None:
+    """Ends a session that a killed process left open; a pipeline that still runs in it is stopped.
+
+    A session that the endpoint no longer has is no error.
+
+    Raises:
+        EndpointError: The machine is not to be reached, or refused.
+    """
+    address = next((known for known in stamp.endpoints if known.name == ids.endpoint), None)
+    address = address or EndpointAddress(ids.endpoint, ids.host, ids.port, https_port=ids.port if ids.https else None)
+    access = _Access(stamp, credential, frozenset(), "", options, None)
+    line = access.line_to(address)
+    try:
+        _shell_of(line, ids).close()
+    except WSManFaultError as fault:
+        error = session_error(fault, host=address.host)
+        if not isinstance(error, SessionGoneError):
+            raise error from fault
+    except (*THIRD_PARTY, BridgeError) as failure:
+        raise access.opening_error(failure, line, ids.configuration) from failure
+    finally:
+        line.close()
+
+
 def _open_one(access: _Access, address: EndpointAddress) -> EndpointSession:
     stamp, options = access.stamp, access.options
     line = access.line_to(address)

@@ -114,6 +114,11 @@ class FakeEndpoint:
         self.lose_after_records = None
         return FakeRunning(self, collection, str(ids["endpoint"]))
 
+    def end(self, stamp: Stamp, credential: Credential, ids: SessionIdsJson) -> None:
+        collection = self.collections.get(str(ids["pipeline_id"]))
+        if collection is not None:
+            collection.stopping.set()
+
     def answering(self, stamp: Stamp) -> tuple[str, ...]:
         return tuple(address.name for address in stamp.endpoints[1:])
 
