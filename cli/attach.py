@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli._completion import complete_run
 from cli._console import Console, JsonOption, Report, run_verb
 from cli._run import PasswordStdinOption, ShareUsernameOption, UsernameOption
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 RunArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="The run's id, or its first characters; the latest one if left out."),
+    typer.Argument(
+        metavar="[RUN]",
+        help="The run's id, or its first characters; the latest one if left out.",
+        autocompletion=complete_run,
+    ),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.errors import UsageError
+from cli._completion import complete_destination, complete_role, complete_stamp
 from cli._console import Console, Globals, JsonOption, Report, run_verb
 from cli._run import PasswordStdinOption, ShareUsernameOption, UsernameOption
 
@@ -21,7 +22,13 @@ PLACES = "Where it goes"
 RUNNING = "How it runs"
 
 StampArgument = Annotated[
-    str, typer.Argument(metavar="STAMP", help="The stamp's name in the configuration.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="STAMP",
+        help="The stamp's name in the configuration.",
+        show_default=False,
+        autocompletion=complete_stamp,
+    ),
 ]
 SinceOption = Annotated[
     str | None,
@@ -41,6 +48,7 @@ RoleOption = Annotated[
         "--role",
         help="A role (Storage, ACS, ...); repeat it, or give a list A,B.",
         show_default="all",
+        autocompletion=complete_role,
         rich_help_panel=FILTERS,
     ),
 ]
@@ -75,6 +83,7 @@ ToOption = Annotated[
         help="A folder, \\\\server\\share\\folder, smb://server/share/folder, https://account.../container, or a"
         " configured name.",
         show_default=False,
+        autocompletion=complete_destination,
         rich_help_panel=PLACES,
     ),
 ]
@@ -84,6 +93,7 @@ StagingOption = Annotated[
         metavar="DEST",
         help="For a container: the share (or folder) that the endpoint writes to and the bridge uploads from.",
         show_default=False,
+        autocompletion=complete_destination,
         rich_help_panel=PLACES,
     ),
 ]
@@ -144,7 +154,7 @@ def collect(
 
     [bold]Examples[/bold]
 
-    pep-bridge collect east --since 4h --role Storage,ACS --to '\\\\\\\\nas\\\\drop'
+    pep-bridge collect east --since 4h --role Storage,ACS --to '\\\\nas\\drop'
 
     pep-bridge collect east --since 2026-11-23T02:00+01:00 --until 2026-11-23T04:00+01:00 --to nas
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli._completion import complete_bundle, complete_destination
 from cli._console import Console, JsonOption, Report, run_verb
 from cli._run import ShareUsernameOption
 from cli._words import size
@@ -13,7 +14,12 @@ from cli._words import size
 
 def deliver(
     ctx: typer.Context,
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Where the bundle is.", show_default=False)],
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE", help="Where the bundle is.", show_default=False, autocompletion=complete_bundle
+        ),
+    ],
     to: Annotated[
         str,
         typer.Option(
@@ -21,6 +27,7 @@ def deliver(
             metavar="DEST",
             help="The folder, share, container or configured name to copy it into.",
             show_default=False,
+            autocompletion=complete_destination,
         ),
     ],
     limit_rate: Annotated[

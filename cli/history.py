@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli._completion import complete_run, complete_stamp
 from cli._console import Console, JsonOption, Report, run_verb
 from cli._words import local_time, size
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
     from bridge.collection import RunRecord
 
-StampOption = Annotated[str | None, typer.Option("--stamp", help="Only this stamp's runs.", show_default=False)]
+StampOption = Annotated[
+    str | None,
+    typer.Option("--stamp", help="Only this stamp's runs.", show_default=False, autocompletion=complete_stamp),
+]
 
 
 def status(ctx: typer.Context, stamp: StampOption = None, as_json: JsonOption = False) -> None:
@@ -79,7 +83,10 @@ def history(
 
 def show(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or its first characters.")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="The run's id, or its first characters.", autocompletion=complete_run),
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Show one run: what was asked, each step, where the bundle is.

@@ -15,11 +15,12 @@ from bridge import __version__
 from bridge.errors import BridgeError, ExitCode, SecretOnCommandLineError, UsageError
 from cli import attach, collect, config, deliver, demo, history, report, run, send, simulate, stamp, stop, verify
 from cli._console import Console, Globals, Report, finish
+from cli._help import ExamplesFirst, put_examples_first
 
 PROGRAM = "pep-bridge"
 
 
-class _InOrder(TyperGroup):
+class _InOrder(ExamplesFirst, TyperGroup):
     """Lists the verbs in the order in which they are registered: the main job first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -53,6 +54,7 @@ for verb in _VERBS:
 app.command(cls=run.ScriptCommand, add_help_option=False)(run.run)
 app.add_typer(stamp.app, name="stamp")
 app.add_typer(config.app, name="config")
+put_examples_first(app)
 
 
 def _show_version(value: bool) -> None:
@@ -79,6 +81,20 @@ def options(
     """Collects Azure Stack Hub logs through the privileged endpoint when the portal is down.
 
     The result is a bundle that proves what is in it and says what is not.
+
+    [bold]Examples[/bold]
+
+    # See the whole job on a simulated stamp; nothing real is touched.
+    pep-bridge demo
+
+    # Tell it where the stamp is, once.
+    pep-bridge stamp add east --from AzureStackStampInformation.json
+
+    # The main job.
+    pep-bridge collect east --since 4h --role Storage --to '\\\\nas\\drop'
+
+    Every verb explains itself: pep-bridge VERB --help. TAB completes verbs, stamps, destinations, roles and runs after
+    pep-bridge --install-completion.
     """
     ctx.obj = Globals(config=config, state_dir=state_dir)
 

@@ -8,13 +8,19 @@ from typing import Annotated
 import typer
 
 from bridge.errors import UsageError
+from cli._completion import complete_bundle
 from cli._console import Console, JsonOption, Report, run_verb
 from cli._run import ShareUsernameOption
 
 
 def report(
     ctx: typer.Context,
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Where the bundle is.", show_default=False)],
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE", help="Where the bundle is.", show_default=False, autocompletion=complete_bundle
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The page to write.", show_default="NAME-report.html here")
     ] = None,

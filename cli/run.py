@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from bridge.errors import CommandNotAllowedError, UsageError
+from cli._completion import complete_script, complete_stamp
 from cli._console import Console, Globals, JsonOption, Report, run_verb
 from cli._run import PasswordStdinOption, ShareUsernameOption, UsernameOption
 
@@ -85,9 +86,17 @@ def _as_pair(word: str, rest: list[str], script: Script | None) -> str:
 def run(
     ctx: typer.Context,
     script: Annotated[
-        str | None, typer.Argument(metavar="[SCRIPT]", help="A .ps1 file, or a shipped script's name (see --list).")
+        str | None,
+        typer.Argument(
+            metavar="[SCRIPT]",
+            help="A .ps1 file, or a shipped script's name (see --list).",
+            autocompletion=complete_script,
+        ),
     ] = None,
-    stamp: Annotated[str | None, typer.Argument(metavar="[STAMP]", help="The stamp to run it on.")] = None,
+    stamp: Annotated[
+        str | None,
+        typer.Argument(metavar="[STAMP]", help="The stamp to run it on.", autocompletion=complete_stamp),
+    ] = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter of the script; repeatable."),

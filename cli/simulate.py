@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.errors import UsageError
+from cli._completion import complete_fault
 from cli._console import Console, JsonOption, Report, run_verb
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def simulate(
         str, typer.Option(help="How much one collection writes in all, whatever the roles: 50MB, 2GiB.")
     ] = "50MB",
     seed: Annotated[int, typer.Option(help="The same seed and window give the same logs.")] = 0,
-    fault: Annotated[list[str] | None, typer.Option(help=_FAULT_HELP)] = None,
+    fault: Annotated[list[str] | None, typer.Option(help=_FAULT_HELP, autocompletion=complete_fault)] = None,
     list_faults: Annotated[bool, typer.Option("--list-faults", help="Show the faults and leave.")] = False,
     output_root: Annotated[
         Path | None,

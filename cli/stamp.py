@@ -66,7 +66,12 @@ def add(
 
 @app.command("list")
 def list_stamps(ctx: typer.Context, as_json: JsonOption = False) -> None:
-    """List the stamps of the configuration."""
+    """List the stamps of the configuration.
+
+    [bold]Example[/bold]
+
+    pep-bridge stamp list
+    """
 
     def work(console: Console) -> Report:
         loaded = ctx.obj.load()

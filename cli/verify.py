@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.errors import VerificationFailedError
+from cli._completion import complete_bundle
 from cli._console import Console, Globals, JsonOption, Report, run_verb
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def verify(
             help="A folder, \\\\server\\share\\folder, smb://server/share/folder, https://account.../container/bundle,"
             " or NAME/bundle of a configured destination.",
             show_default=False,
+            autocompletion=complete_bundle,
         ),
     ],
     fast: Annotated[bool, typer.Option("--fast", help="Compare sizes and counts only; read no payload.")] = False,
