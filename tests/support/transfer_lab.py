@@ -50,6 +50,20 @@ def digests_in_store(store: Store) -> dict[str, tuple[int, str]]:
     return found
 
 
+OPENED: list[Store] = []
+
+
+def opened(store: Store) -> Store:
+    """Remembers a store, so that ``close_opened`` ends its connections after the test."""
+    OPENED.append(store)
+    return store
+
+
+def close_opened() -> None:
+    while OPENED:
+        OPENED.pop().close()
+
+
 class FlippingProxy:
     """Forwards one TCP target and changes one byte on its way up, once, at a given place of a body."""
 

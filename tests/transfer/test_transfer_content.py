@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azure.storage.extensions.checksums import crc64
@@ -31,7 +32,7 @@ from bridge.store.transfer._checksum import Algorithm, BlockChecksum, checksum_o
 from bridge.store.transfer._journal import Delivered
 from tests.support.azurite import Azurite
 from tests.support.samba import Samba
-from tests.support.transfer_lab import KIB, MIB, digests_in_folder, digests_in_store, make_tree
+from tests.support.transfer_lab import KIB, MIB, close_opened, digests_in_folder, digests_in_store, make_tree, opened
 
 MIX = {
     "data/empty": 0,
@@ -44,6 +45,16 @@ MIX = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _no_connection_stays_open() -> Iterator[None]:
+    yield
+    close_opened()
+
+
+def opened_store(*given: Any, **more: Any) -> Store:
+    return opened(open_store(*given, **more))
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tree(tmp_path_factory.mktemp("mix"), MIX)
@@ -54,14 +65,13 @@ def stores(azurite: Azurite, samba: Samba, tmp_path: Path) -> Iterator[dict[str,
     name = azurite.new_container()
     made: dict[str, Store] = {
         "folder": FolderStore(tmp_path / "folder"),
-        "share": open_store(
+        "share": opened_store(
             parse_destination(samba.url("bundles") + f"/{tmp_path.name}-{name}"), credential=samba.credential
         ),
-        "container": open_store(parse_destination(azurite.container_url(name) + "/west"), sas=azurite.sas(name)),
+        "container": opened_store(parse_destination(azurite.container_url(name) + "/west"), sas=azurite.sas(name)),
     }
     yield made
-    for store in made.values():
-        store.close()
+    made["folder"].close()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +122,7 @@ def test_a_file_that_differs_on_the_target_is_replaced_and_others_are_left_alone
 
 def test_with_a_journal_a_second_delivery_reads_nothing_again(azurite: Azurite, tree: Path, tmp_path: Path) -> None:
     name = azurite.new_container()
-    target = open_store(parse_destination(azurite.container_url(name)), sas=azurite.sas(name, "cw"))
+    target = opened_store(parse_destination(azurite.container_url(name)), sas=azurite.sas(name, "cw"))
 
     class Counting(FolderStore):
         opened = 0
@@ -143,7 +153,7 @@ def test_any_mix_of_sizes_arrives_whole(azurite: Azurite, sizes: list[int], conn
     with tempfile.TemporaryDirectory() as folder:
         source = make_tree(Path(folder), {f"data/{number}": size for number, size in enumerate(sizes)}, seed)
         name = azurite.new_container()
-        target = open_store(parse_destination(azurite.container_url(name)), sas=azurite.sas(name))
+        target = opened_store(parse_destination(azurite.container_url(name)), sas=azurite.sas(name))
         chosen = TransferSettings(connections=connections, block_size_bytes=64 * KIB)
         transfer(FolderStore(source), target, FolderStore(source).list(), settings=chosen)
         assert digests_in_store(target) == digests_in_folder(source)

@@ -36,13 +36,23 @@ from bridge.store.transfer import (
     transfer,
 )
 from tests.support.scripted_service import Answer, Request, ScriptedService
-from tests.support.transfer_lab import KIB, MIB, MadeUpStore, TunnelProxy
+from tests.support.transfer_lab import KIB, MIB, MadeUpStore, TunnelProxy, close_opened, opened
 
 SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
 
 
+@pytest.fixture(autouse=True)
+def _no_connection_stays_open() -> Iterator[None]:
+    yield
+    close_opened()
+
+
+def opened_store(*given: Any, **more: Any) -> Store:
+    return opened(open_store(*given, **more))
+
+
 def container(port: int, api_version: str = "2019-02-02") -> Store:
-    return open_store(
+    return opened_store(
         parse_destination(f"http://127.0.0.1:{port}/account/container/west"),
         sas=SAS,
         settings=StoreSettings(api_version=api_version),
@@ -328,7 +338,7 @@ def secure_service(authority: trustme.CA) -> Iterator[ScriptedService]:
 
 
 def secure_container(service: ScriptedService, ca_file: Path | None) -> Store:
-    return open_store(
+    return opened_store(
         parse_destination(f"https://localhost:{service.port}/container/west"),
         sas=SAS,
         settings=StoreSettings(api_version="2019-02-02", ca_file=None if ca_file is None else str(ca_file)),
@@ -449,10 +459,10 @@ from pathlib import Path
 from bridge.secrets import Secret
 from bridge.store import FolderStore, open_store, parse_destination
 from bridge.store.transfer import TransferJournal, hash_files, transfer
-from tests.support.transfer_lab import MadeUpStore
+from tests.support.transfer_lab import (MadeUpStore, close_opened, opened)
 folder, port, sas, journal = sys.argv[1:]
 source = FolderStore(folder)
-target = open_store(parse_destination(f"http://127.0.0.1:{port}/account/container/west"), sas=Secret(sas))
+target = opened_store(parse_destination(f"http://127.0.0.1:{port}/account/container/west"), sas=Secret(sas))
 with TransferJournal(Path(journal)) as kept:
     result = transfer(source, target, source.list(), journal=kept)
 assert sum(1 for _ in hash_files(source)) == result.files

@@ -40,8 +40,18 @@ from bridge.store.transfer._block_ids import BlockKey
 from bridge.store.transfer._checksum import Algorithm, checksum_of
 from tests.support.azurite import Azurite
 from tests.support.processes import free_port
+from tests.support.samba import Samba
 from tests.support.tcp_proxy import TcpProxy
-from tests.support.transfer_lab import KIB, MIB, FlippingProxy, digests_in_folder, digests_in_store, make_tree
+from tests.support.transfer_lab import (
+    KIB,
+    MIB,
+    FlippingProxy,
+    close_opened,
+    digests_in_folder,
+    digests_in_store,
+    make_tree,
+    opened,
+)
 
 BLOCK = 64 * KIB
 CONNECTIONS = 2
@@ -54,11 +64,21 @@ SIZES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _no_connection_stays_open() -> Iterator[None]:
+    yield
+    close_opened()
+
+
+def opened_store(*given: Any, **more: Any) -> Store:
+    return opened(open_store(*given, **more))
+
+
 def container(azurite: Azurite, name: str, *, permissions: str = "racwdl", port: int | None = None) -> Store:
     url = azurite.container_url(name)
     if port is not None:
         url = url.replace(f":{azurite.port}/", f":{port}/")
-    return open_store(parse_destination(f"{url}/west"), sas=azurite.sas(name, permissions))
+    return opened_store(parse_destination(f"{url}/west"), sas=azurite.sas(name, permissions))
 
 
 def send(source: Path, target: Store, events: list[TransferEvent] | None = None, **more: Any) -> TransferResult:
@@ -246,16 +266,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-def test_a_half_written_file_in_a_folder_is_continued_after_its_written_part_was_checked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["folder", "share"])
+def test_a_half_written_file_is_continued_after_its_written_part_was_checked(
+    samba: Samba, tmp_path: Path, kind: str
+) -> None:
     source = make_tree(tmp_path / "source", {"data/role.zip": 6 * MIB})
     content = (source / "data/role.zip").read_bytes()
-    target = FolderStore(tmp_path / "target")
+    place = tmp_path / "target" if kind == "folder" else samba.path("bundles") / tmp_path.name
+    target = FolderStore(place)
+    if kind == "share":
+        destination = parse_destination(samba.url("bundles", tmp_path.name))
+        target = opened_store(destination, credential=samba.credential)  # type: ignore[assignment]
     spoiled = bytearray(content[: 4 * MIB])
     spoiled[3 * MIB] ^= 1
     with target.open_resume("data/role.zip", 0, len(content)) as writer:
         writer.write(bytes(spoiled))
     result = send(source, target)
-    assert digests_in_folder(tmp_path / "target") == digests_in_folder(source)
+    assert digests_in_folder(place) == digests_in_folder(source)
     assert result.resumed == 1
     # 2.5 MiB are surely good (compared by half a MiB at a time), what follows the flipped byte is written anew.
     assert 3 * MIB <= result.bytes_sent <= 3.5 * MIB + KIB
@@ -332,7 +359,7 @@ def test_a_source_that_is_not_what_its_manifest_says_is_named_and_not_delivered(
 def test_a_target_that_cannot_be_reached_is_given_up_in_time_and_said(tmp_path: Path) -> None:
     source = make_tree(tmp_path / "source", {"data/role.zip": MIB})
     sas = Secret("sv=2019-02-02&sr=c&sp=rwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
-    target = open_store(parse_destination(f"http://127.0.0.1:{free_port()}/account/container"), sas=sas)
+    target = opened_store(parse_destination(f"http://127.0.0.1:{free_port()}/account/container"), sas=sas)
     events: list[TransferEvent] = []
     with pytest.raises(DeliveryFailedError) as failure:
         send(source, target, events, settings=settings(connect_give_up_after_s=1.0))
@@ -344,7 +371,7 @@ def test_a_target_that_cannot_be_reached_is_given_up_in_time_and_said(tmp_path: 
 def test_a_version_that_the_service_does_not_know_is_named(azurite: Azurite, tmp_path: Path) -> None:
     source = make_tree(tmp_path / "source", {"data/role.zip": MIB})
     name = azurite.new_container()
-    target = open_store(
+    target = opened_store(
         parse_destination(azurite.container_url(name)),
         sas=azurite.sas(name),
         settings=StoreSettings(api_version="2099-01-01"),

@@ -31,8 +31,11 @@ class Presence:
             SourceChanged: the source had to be read and is not what was announced.
             StoreError: the source could not be read.
         """
-        fact, known = self.candidate(item), self._known(item)
-        if fact is None and (self._listed or known is None):
+        fact = self.candidate(item)
+        if fact is None and self._listed:
+            return None  # the usual case of a first delivery costs nothing more
+        known = self._known(item)
+        if fact is None and known is None:
             return None
         unchanged = known is not None and (fact is None or known.target_mark == fact.etag)
         there = fact.sha256 if fact is not None and fact.sha256 else None
