@@ -95,6 +95,12 @@ class WindowError(UsageError):
     """The window is not usable: {detail}."""
 
 
+class PlanRefusedError(UsageError):
+    """The plan {file} cannot be run: {detail}."""
+
+    fix = "Make it again: pep-bridge plan STAMP ... --output FILE."
+
+
 class ScriptRefusedError(UsageError):
     """{file}:{line}:{column}: {detail}: {text}"""
 
@@ -107,6 +113,15 @@ class EngineJudgementError(UsageError):
     """The PowerShell engine {engine} could not judge the script: {detail}"""
 
     fix = "Name a working pwsh with PEP_BRIDGE_PWSH, or check without an engine."
+
+
+class PowerShellNotFoundError(UsageError):
+    """No PowerShell can be used: {detail}."""
+
+    fix = (
+        "Install PowerShell 7.3 or later and put pwsh on PATH, or name one with PEP_BRIDGE_PWSH; without --engine pwsh"
+        " the simulator needs none."
+    )
 
 
 class CommandNotAllowedError(UsageError):
@@ -278,6 +293,30 @@ class RunDrivenError(BridgeError):
 
     exit_code = ExitCode.BUSY
     fix = "Watch it there, or end that process and run 'pep-bridge attach {run}'."
+
+
+class StagingError(BridgeError):
+    """The staging share on {host}: {detail}"""
+
+    exit_code = ExitCode.PREFLIGHT
+    fix = (
+        "Run the same command again: it goes on where it stopped. The user must be an administrator of the host, and"
+        " the account must exist."
+    )
+
+
+class StagingUnreachableError(StagingError):
+    """{host} could not be reached over Windows Remote Management (port {port}): {detail}"""
+
+    exit_code = ExitCode.UNREACHABLE
+    fix = "Run 'Enable-PSRemoting' on the host, and check its name, port and firewall."
+
+
+class StagingAuthenticationError(StagingError):
+    """{host} refused the credentials of {username}."""
+
+    exit_code = ExitCode.AUTHENTICATION
+    fix = "Check user name (HOST\\user or DOMAIN\\user) and password: the account may lock after a few attempts."
 
 
 # -- bundle and stores ------------------------------------------------------------------------------------------------

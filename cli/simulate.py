@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,13 @@ FAULT_NAMES = (
 _FAULT_HELP = f"A fault; may be repeated, faults combine. --list-faults says what each does: {FAULT_NAMES}".replace(
     "[", "\\["
 )
+
+
+class Engine(StrEnum):
+    """What runs a session."""
+
+    SIMULATED = "simulated"
+    PWSH = "pwsh"
 
 
 def simulate(
@@ -69,6 +77,13 @@ def simulate(
     stdio: Annotated[
         bool, typer.Option("--stdio", help="Serve one session over stdin and stdout, as an ssh subsystem.")
     ] = False,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="What runs the sessions: the simulator itself, or an installed PowerShell 7.3 or later"
+            " (pwsh on PATH, or the one that PEP_BRIDGE_PWSH names)."
+        ),
+    ] = Engine.SIMULATED,
     as_json: JsonOption = False,
 ) -> None:
     """Run a whole stamp on loopback: three endpoints, their commands, a portal. Nothing real can be harmed.
@@ -78,6 +93,8 @@ def simulate(
     pep-bridge simulate --output-root ./logs --duration 30s --size 200MB
 
     pep-bridge simulate --fault role-fails:Storage --fault staging-disk-full:60 --seed 7
+
+    pep-bridge simulate --engine pwsh
     """
 
     def work(console: Console) -> Report:
@@ -103,16 +120,30 @@ def simulate(
             alerts=tuple(map(_alert, alert or ())),
         )
         if stdio:
+            if engine is Engine.PWSH:
+                raise UsageError(
+                    detail="--stdio and --engine pwsh do not go together",
+                    fix="A PowerShell serves stdin and stdout by itself: pwsh -sshs -ConfigurationFile FILE.",
+                )
             return _serve_stdio(options)
-        return _serve(console, options, ready_file, port, https=https)
+        return _serve(console, options, ready_file, port, https=https, engine=engine)
 
     run_verb(ctx, "simulate", as_json, work)
 
 
-def _serve(console: Console, options: StampOptions, ready_file: Path | None, port: int, *, https: bool) -> Report:
+def _serve(
+    console: Console, options: StampOptions, ready_file: Path | None, port: int, *, https: bool, engine: Engine
+) -> Report:
+    from bridge.simulator.engine import PowerShellEngine, find_powershell
     from bridge.simulator.stamp import SimulatedStamp, write_private
 
-    with _until_told_to_stop() as stop, SimulatedStamp(options, first_port=port, https=https) as stamp:
+    powershell = PowerShellEngine(find_powershell()) if engine is Engine.PWSH else None
+    with (
+        _until_told_to_stop() as stop,
+        SimulatedStamp(options, first_port=port, https=https, engine=powershell) as stamp,
+    ):
+        if powershell is not None:
+            console.say(f"sessions are run by {powershell.program}; they can be neither disconnected nor connected to")
         try:
             if ready_file is not None:
                 with _usage_error_at(ready_file):

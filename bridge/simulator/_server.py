@@ -17,7 +17,8 @@ from spnego.channel_bindings import GssChannelBindings
 
 from bridge.simulator._command import CommandSpec
 from bridge.simulator._tls import TlsOptions, server_identity
-from bridge.simulator.session import SessionSettings
+from bridge.simulator.engine import PowerShellEngine
+from bridge.simulator.session import Session, SessionSettings
 from bridge.simulator.wsman._auth import Account, credential_file, throw_away_account
 from bridge.simulator.wsman._faults import ProtocolFaults
 from bridge.simulator.wsman._http import Front
@@ -36,6 +37,7 @@ class ShellSnapshot:
     resource_uri: str
     connected: bool
     commands: tuple[str, ...]
+    process_id: int
 
 
 class EndpointServer:
@@ -60,6 +62,7 @@ class EndpointServer:
         max_shells_per_user: Create is refused above it.
         client_lost_after_s: After so long without a request a client counts as lost and Connect is let in.
         idle_timeout_s: A shell nobody uses ends after so long, unless its client asked otherwise.
+        engine: A real PowerShell that runs the sessions; by default they are simulated.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class EndpointServer:
         max_shells_per_user: int = 5,
         client_lost_after_s: float = 60.0,
         idle_timeout_s: float = 7200.0,
+        engine: PowerShellEngine | None = None,
     ) -> None:
         self.machine = machine
         self.host = host
@@ -91,6 +95,7 @@ class EndpointServer:
         self._tls_context: ssl.SSLContext | None = None
         self._bindings: GssChannelBindings | None = None
         session = SessionSettings(commands, machine=machine, zone=zone, output_buffer_bytes=output_buffer_bytes)
+        self._engine = engine.host(session) if engine is not None else None
         settings = ServiceSettings(
             session,
             tuple(configuration_names),
@@ -98,6 +103,7 @@ class EndpointServer:
             max_shells_per_user,
             idle_timeout_s,
             client_lost_after_s,
+            Session if self._engine is None else self._engine.new_session,
         )
         faults = faults or ProtocolFaults()
         self._service = Service(settings, faults)
@@ -146,6 +152,8 @@ class EndpointServer:
         """
         credential_file.acquire()
         try:
+            if self._engine is not None:
+                self._engine.start()
             if self._tls is not None:
                 self._tls_context, self._bindings, self.certificate_pem = server_identity(
                     self._tls, (self.machine, "localhost", self.host)
@@ -156,6 +164,8 @@ class EndpointServer:
             if self._failure is not None:
                 raise self._failure
         except BaseException:
+            if self._engine is not None:
+                self._engine.close()
             credential_file.release()
             raise
 
@@ -168,6 +178,8 @@ class EndpointServer:
         self._thread.join(_START_S)
         for session in self._service.closing:
             session.close()
+        if self._engine is not None:
+            self._engine.close()
         self._thread = None
         credential_file.release()
 
@@ -202,6 +214,7 @@ class EndpointServer:
                     shell.info.resource_uri,
                     shell.info.connected,
                     tuple(shell.commands()),
+                    shell.info.process_id,
                 )
                 for shell in self._service.shells.values()
             ]

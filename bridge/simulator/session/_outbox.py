@@ -21,6 +21,7 @@ class Outbox:
         self._size_bytes = 0
         self._released = False
         self._finished = False
+        self._failure: Exception | None = None
         self._condition = threading.Condition()
 
     @property
@@ -59,7 +60,11 @@ class Outbox:
             on_change()
 
     def take(self, budget_bytes: int) -> list[bytes]:
-        """As many whole fragments as fit the budget, at least one if there is any."""
+        """As many whole fragments as fit the budget, at least one if there is any.
+
+        Raises:
+            Exception: What ``fail`` was given, once everything has been taken.
+        """
         taken: list[bytes] = []
         with self._condition:
             while self._fragments and (not taken or budget_bytes >= len(self._fragments[0])):
@@ -68,6 +73,8 @@ class Outbox:
                 self._size_bytes -= len(fragment)
                 taken.append(fragment)
             self._condition.notify_all()
+            if not taken and self._failure is not None and not self._finished:
+                raise self._failure
         return taken
 
     def give_back(self, fragments: list[bytes]) -> None:
@@ -84,6 +91,16 @@ class Outbox:
         with self._condition:
             self._released = True
             self._condition.notify_all()
+
+    def fail(self, failure: Exception) -> None:
+        """Says that nothing more can come, and why; a finished box stays finished."""
+        with self._condition:
+            self._failure = failure
+            self._released = True
+            self._condition.notify_all()
+            on_change = self._on_change
+        if on_change is not None:
+            on_change()
 
     def finish(self) -> None:
         """Says that nothing more will be put."""

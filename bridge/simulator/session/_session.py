@@ -79,6 +79,8 @@ class Session:
     ``receive``, ``stop`` and the others may be called from any one thread at a time.
     """
 
+    reconnectable = True
+
     def __init__(self, settings: SessionSettings, username: str) -> None:
         self.settings = settings
         self.username = username
@@ -97,6 +99,11 @@ class Session:
     def id(self) -> uuid.UUID:
         """The runspace pool's id, known after SESSION_CAPABILITY."""
         return self._pool.runspace_pool_id
+
+    @property
+    def process_id(self) -> int:
+        """The process that its machine shows for it."""
+        return self.settings.process_id
 
     @property
     def running(self) -> tuple[uuid.UUID, ...]:

@@ -24,6 +24,7 @@ from bridge.stamp import EndpointAddress
 
 if TYPE_CHECKING:
     from bridge.simulator import EndpointServer, ProtocolFaults
+    from bridge.simulator.engine import PowerShellEngine
 
 _STALL_S = 3.0
 
@@ -32,11 +33,18 @@ class SimulatedStamp:
     """A stamp for as long as the context lasts.
 
     ``first_port`` gives the three endpoints that port and the two after it; 0 lets the system choose. With ``https``
-    each endpoint also listens with a certificate of its own making, which ``config_file`` trusts.
+    each endpoint also listens with a certificate of its own making, which ``config_file`` trusts. With ``engine`` a
+    real PowerShell runs the sessions.
     """
 
     def __init__(
-        self, options: StampOptions | None = None, *, host: str = "127.0.0.1", first_port: int = 0, https: bool = False
+        self,
+        options: StampOptions | None = None,
+        *,
+        host: str = "127.0.0.1",
+        first_port: int = 0,
+        https: bool = False,
+        engine: PowerShellEngine | None = None,
     ) -> None:
         self.options = options or StampOptions()
         self.state = StampState(self.options)
@@ -47,6 +55,7 @@ class SimulatedStamp:
         self._host = host
         self._first_port = first_port
         self._https = https
+        self._engine = engine
         self._stack = ExitStack()
 
     @property
@@ -109,6 +118,7 @@ class SimulatedStamp:
             zone=self.state.zone,
             client_lost_after_s=self.options.client_lost_after_s,
             faults=self._faults_of(self.state.inventory.ercs[number]),
+            engine=self._engine,
         )
 
     def _faults_of(self, machine: str) -> ProtocolFaults:

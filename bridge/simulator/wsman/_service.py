@@ -14,13 +14,14 @@ from xml.etree.ElementTree import Element
 from bridge.simulator.session import Session, SessionSettings
 from bridge.simulator.wsman import _soap as soap
 from bridge.simulator.wsman._faults import ProtocolFaults
-from bridge.simulator.wsman._shells import POWERSHELL, Caller, PowerShellShell, Shell, ShellInfo
-from bridge.simulator.wsman._soap import ENUMERATION, NAMES, SHELL, TRANSFER, Reply, Request
+from bridge.simulator.wsman._shells import POWERSHELL, Caller, PowerShellShell, RunspaceSession, Shell, ShellInfo
+from bridge.simulator.wsman._soap import ENUMERATION, NAMES, SHELL, TRANSFER, FaultError, Reply, Request
 from bridge.simulator.wsman._winrs import CmdShell, CommandLine
 
 CMD_SHELL: Final = f"{SHELL}/cmd"
 _CONFIG: Final = "http://schemas.microsoft.com/wbem/wsman/1/config"
 _REAPING_S: Final = 0.5
+_COMING_BACK: Final = (f"{SHELL}/Disconnect", f"{SHELL}/Reconnect", f"{SHELL}/Connect")
 _NOT_TWICE: Final = (f"{SHELL}/Command", f"{SHELL}/Send", f"{SHELL}/Signal")
 
 
@@ -35,6 +36,8 @@ class ServiceSettings:
     idle_timeout_s: float = 7200.0
     client_lost_after_s: float = 60.0
     """A shell without any request for so long counts as disconnected (public reports: about 60 s)."""
+    new_session: Callable[[SessionSettings, str], RunspaceSession] = Session
+    """Opens a session for a user; the simulated one, or one of a real PowerShell."""
 
 
 @dataclass(eq=False)
@@ -44,7 +47,7 @@ class Service:
     settings: ServiceSettings
     faults: ProtocolFaults = field(default_factory=ProtocolFaults)
     shells: dict[str, Shell] = field(default_factory=dict)
-    closing: list[Session] = field(default_factory=list)
+    closing: list[RunspaceSession] = field(default_factory=list)
     """Sessions whose pipelines were asked to stop; joined when the server ends."""
 
     async def handle(self, request: Request, caller: Caller) -> Reply:
@@ -61,6 +64,8 @@ class Service:
         if action == f"{TRANSFER}/Get" and request.resource_uri == _CONFIG:
             return self._config(request)
         shell = self._shell(request, caller)
+        if action in _COMING_BACK and not shell.info.reconnectable:
+            raise soap.disconnect_not_supported()
         handlers: dict[str, Callable[[], object]] = {
             f"{TRANSFER}/Delete": lambda: self._delete(shell, request),
             f"{TRANSFER}/Get": lambda: Reply(soap.answer(request, shell.info.to_xml())),
@@ -97,6 +102,9 @@ class Service:
         info.last_used = time.monotonic()
         try:
             reply = await handler(request)
+        except FaultError as fault:
+            info.lost = info.lost or fault.code == soap.HOST_PROCESS_LOST
+            raise
         finally:
             info.pending -= 1
             info.last_used = time.monotonic()
@@ -116,6 +124,9 @@ class Service:
             now = time.monotonic()
             for shell_id, shell in list(self.shells.items()):
                 info = shell.info
+                if info.lost:  # everybody who waited has been told
+                    self._end(shell_id)
+                    continue
                 if info.pending:
                     continue
                 if info.connected and now - info.last_used > self.settings.client_lost_after_s:
@@ -184,11 +195,13 @@ class Service:
         settings = self.settings.session
         if self.faults.clock_skew_s:
             settings = dataclasses.replace(settings, clock_offset=timedelta(seconds=self.faults.clock_skew_s))
-        shell = PowerShellShell(info, Session(settings, info.owner), self._release)
+        session = self.settings.new_session(settings, info.owner)
+        info.reconnectable, info.process_id = session.reconnectable, session.process_id
+        shell = PowerShellShell(info, session, self._release)
         shell.open(request.body)
         return shell
 
-    def _release(self, session: Session) -> None:
+    def _release(self, session: RunspaceSession) -> None:
         session.stop_all()
         self.closing.append(session)
 

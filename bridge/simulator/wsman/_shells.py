@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
 
-from bridge.simulator.session import Outbox, Session
+from bridge.simulator.session import Outbox
 from bridge.simulator.session._session import ProtocolError
 from bridge.simulator.wsman import _soap as soap
 from bridge.simulator.wsman._soap import NAMES, SHELL, FaultError, Reply, Request
@@ -33,6 +33,25 @@ class Caller:
 
     username: str
     address: str
+
+
+class RunspaceSession(Protocol):
+    """A runspace pool behind a shell: the simulated one, or a real PowerShell's."""
+
+    @property
+    def reconnectable(self) -> bool: ...
+    @property
+    def process_id(self) -> int: ...
+    @property
+    def pool_output(self) -> Outbox: ...
+    def new_outbox(self) -> Outbox: ...
+    def receive(self, data: bytes, outbox: Outbox | None = None) -> None: ...
+    def stop(self, outbox: Outbox) -> None: ...
+    def stop_all(self) -> object: ...
+    def close(self) -> None: ...
+    def disconnect(self) -> None: ...
+    def reconnect(self) -> None: ...
+    def connect(self, data: bytes) -> bytes: ...
 
 
 class Shell(Protocol):
@@ -69,6 +88,9 @@ class ShellInfo:
     connected: bool = True
     session_id: str = ""
     pending: int = 0
+    reconnectable: bool = True
+    lost: bool = False
+    """True once the process behind it has gone."""
     left: bool = False
     """True after a Disconnect; a client that merely vanished has not left."""
     answered: dict[str, Reply] = field(default_factory=dict)
@@ -138,7 +160,7 @@ class Waiter:
 class PowerShellShell:
     """A shell of a PowerShell session configuration: one runspace pool, one command a pipeline."""
 
-    def __init__(self, info: ShellInfo, session: Session, release: Callable[[Session], None]) -> None:
+    def __init__(self, info: ShellInfo, session: RunspaceSession, release: Callable[[RunspaceSession], None]) -> None:
         self.info = info
         self._session = session
         self._release = release

@@ -16,6 +16,8 @@ from defusedxml.common import DefusedXmlException
 SHELL: Final = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
 TRANSFER: Final = "http://schemas.xmlsoap.org/ws/2004/09/transfer"
 ENUMERATION: Final = "http://schemas.xmlsoap.org/ws/2004/09/enumeration"
+HOST_PROCESS_LOST: Final = 1726
+"""The fault of a shell whose process has gone."""
 ANONYMOUS: Final = "http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous"
 
 NAMES: Final = {
@@ -290,6 +292,27 @@ def shell_disconnected() -> FaultError:
         " and retry the operation. ",
         "w:InvalidSelectors",
         "s:Sender",
+    )
+
+
+def disconnect_not_supported() -> FaultError:
+    """A shell whose provider cannot be left and come back to."""
+    # GUESS: that Windows has such a fault is known, its number here is not.
+    return FaultError(
+        2150859205,
+        "This WinRS shell instance doesn't support disconnect and reconnect operations because it was created by an"
+        " older version of WinRM or its provider doesn't support disconnect and reconnect operations. ",
+        "w:InvalidSelectors",
+        "s:Sender",
+    )
+
+
+def host_process_lost(why: str) -> FaultError:
+    """1726: the process that serves the shell has gone (public reports of Windows hosts, up to ``why``)."""
+    return FaultError(
+        HOST_PROCESS_LOST,
+        "The WSMan provider host process did not return a proper response.  A provider in the host process may have"
+        f" behaved improperly. {why} ",
     )
 
 
