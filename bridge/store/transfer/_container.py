@@ -195,7 +195,11 @@ class ContainerUpload:
 
     def _try_again(self, lane: _Lane, path: str, error: StoreUnreachableError, attempt: int) -> None:
         lane.wire.connection.close()
-        self._delivery.retry(path, error, attempt, error.retry_after_s if isinstance(error, BusyError) else None)
+        retry_after_s = None
+        if isinstance(error, BusyError):
+            self._delivery.line.answered()
+            retry_after_s = error.retry_after_s
+        self._delivery.retry(path, error, attempt, retry_after_s)
 
     # -- what the target has ------------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ class Line:
         self._allowed = min(settings.connections or DEFAULT_CONNECTIONS, self._most)
         self._paused_until: datetime | None = None
         self._policy_read_at = float("-inf")
-        self._confirmed_at = monotonic()
+        self._failing_since: float | None = None
         self._ever_answered = False
         self._changed_at = monotonic()
         self._seen_rate: float | None = None
@@ -73,7 +73,7 @@ class Line:
             self._tell(Paused(until))
         elif until is None and self._paused_until is not None:
             with self._lock:
-                self._confirmed_at = now  # a night of silence is no failure
+                self._failing_since = None  # a night of silence is no failure
             self._tell(Unpaused())
         self._paused_until = until
 
@@ -138,7 +138,7 @@ class Line:
         """The target has acknowledged something."""
         now = self._monotonic()
         with self._lock:
-            self._confirmed_at = now
+            self._failing_since = None
             self._ever_answered = True
             slow_enough = now - self._changed_at > _GROW_AFTER_S * self._allowed
             if self._settings.connections is None and slow_enough and self._allowed < self._most:
@@ -159,7 +159,9 @@ class Line:
         now = self._monotonic()
         settings = self._settings
         with self._lock:
-            silent_s = now - self._confirmed_at
+            if self._failing_since is None:
+                self._failing_since = now
+            silent_s = now - self._failing_since
             patience_s = settings.give_up_after_s
             if not self._ever_answered:
                 patience_s = min(patience_s, settings.connect_give_up_after_s)
