@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test bench lint format lock clean
+.PHONY: demo test bench lint format docs kit lock clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/pep-bridge demo
@@ -26,6 +26,14 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Manual pages and the site, in build/docs; fails where a link leads nowhere.
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m tools.docs build/docs
+
+# One archive for Windows and one for Linux, in build/kit, to install without network or administrator rights.
+kit: docs
+	$(BIN)/python -m tools.kit --documentation build/docs build/kit
+
 # Samba, Azurite and what else the tests talk to; installs only what is missing.
 .PHONY: tools
 tools:
@@ -44,13 +52,19 @@ $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements/dev.txt | tools
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	touch $@
 
+$(VENV)/docs.stamp: $(VENV)/runtime.stamp requirements/docs.txt
+	@echo 'Adding what the documentation needs to $(VENV)'
+	$(PIP) install --require-hashes -r requirements/docs.txt
+	touch $@
+
 # New pins and hashes, without the address of any index.
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-emit-index-url
 lock: $(VENV)/dev.stamp
 	$(BIN)/python -m pip install --quiet uv
 	$(LOCK) requirements/build.in --output-file requirements/build.txt
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
+	$(LOCK) --group docs pyproject.toml --output-file requirements/docs.txt
 	$(LOCK) --group dev pyproject.toml --output-file requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tools build .mypy_cache .ruff_cache .pytest_cache .hypothesis
