@@ -10,7 +10,6 @@ from typing import Protocol
 from bridge.errors import BridgeError, DeliveryFailedError, JournalError, SourceMismatchError, StoreError
 from bridge.store._protocol import Entry, Store
 from bridge.store.transfer._access import ContainerAccess, LeanContainer
-from bridge.store.transfer._container import ContainerUpload
 from bridge.store.transfer._delivery import Delivery
 from bridge.store.transfer._events import EventHandler, TransferItem, TransferResult
 from bridge.store.transfer._files import FileCopy
@@ -82,6 +81,8 @@ def transfer(
 def _route(delivery: Delivery) -> _Route:
     readers = max(2, min(4, os.cpu_count() or 2))
     if isinstance(delivery.target, LeanContainer):
+        from bridge.store.transfer._container import ContainerUpload  # TLS, XML: sealing a folder needs none of it
+
         return ContainerUpload(delivery, ContainerAccess.of(delivery.target), readers=readers)
     return FileCopy(delivery)
 
