@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -80,8 +81,8 @@ ToOption = Annotated[
     typer.Option(
         "--to",
         metavar="DEST",
-        help="A folder, \\\\server\\share\\folder, smb://server/share/folder, https://account.../container, or a"
-        " configured name.",
+        help="A folder, \\\\server\\share\\folder, smb://server/share/folder, https://account.../container, a"
+        " configured name, or 'auto': the route that the doctor recommends, with the configured destination.",
         show_default=False,
         autocompletion=complete_destination,
         rich_help_panel=PLACES,
@@ -146,6 +147,23 @@ def collect(
             "--break-lock", help="Take over the lock of a run that is known to be dead.", rich_help_panel=RUNNING
         ),
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="With --to auto: collect although the portal works, or the stamp could send its logs itself.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = False,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Run exactly what 'plan --output FILE' wrote.",
+            show_default=False,
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Collect the logs of a stamp into a bundle.
@@ -159,6 +177,8 @@ def collect(
     pep-bridge collect east --since 2026-11-23T02:00+01:00 --until 2026-11-23T04:00+01:00 --to nas
 
     pep-bridge collect east --to https://account.blob.core.windows.net/logs --staging nas
+
+    pep-bridge collect east --to auto
 
     [bold]Secrets[/bold] come from PEP_BRIDGE_PASSWORD, PEP_BRIDGE_SHARE_PASSWORD, PEP_BRIDGE_SAS, a file of mode 0600
     named in the configuration, the keyring, or a prompt.
@@ -192,6 +212,8 @@ def collect(
             detach=detach,
             queue=queue,
             break_lock=break_lock,
+            force=force,
+            plan=plan,
         )
 
     run_verb(ctx, "collect", as_json, work)
@@ -208,19 +230,48 @@ def run_collection(
     detach: bool = False,
     queue: bool = False,
     break_lock: bool = False,
+    force: bool = False,
+    plan: Path | None = None,
     **wanted: Any,
 ) -> Report:
-    """Collects; ``wanted`` are the options of ``build_request``."""
+    """Collects; ``wanted`` are the options of ``build_request``.
+
+    Args:
+        force: with the destination ``auto``: collects although another route is recommended.
+        plan: a file that says what is wanted instead.
+    """
     from bridge.collection import Settings as Patience
     from bridge.collection import collect as collect_run
     from cli._run import drive, find_access
     from cli._transfer import transfer_settings
+    from cli.doctor import AUTO, find_goal, find_subject, take_route
+    from cli.plan import read_planned
 
     settings = options.load().settings
+    if plan is not None:
+        wanted, share_username = read_planned(options, stamp, plan, wanted, share_username)
+    is_auto = (wanted.get("to") or settings.collection.to) == AUTO
+    wanted["to"] = find_goal(settings, wanted.get("to"))
     request = build_request(settings, stamp, **wanted)
-    access = find_access(
-        request, settings, console, username=username, share_username=share_username, password_stdin=password_stdin
-    )
+    if is_auto:
+        subject = find_subject(
+            console,
+            options,
+            settings,
+            stamp,
+            request,
+            username=username,
+            share_username=share_username,
+            password_stdin=password_stdin,
+        )
+        taken = take_route(console, subject, force=force, waits=queue or break_lock)
+        if isinstance(taken, Report):
+            return taken
+        access = taken
+    else:
+        access = find_access(
+            request, settings, console, username=username, share_username=share_username, password_stdin=password_stdin
+        )
     patience = Patience(transfer=transfer_settings(options))
     return drive(
         console,

@@ -13,7 +13,23 @@ from typer.exceptions import TyperException
 
 from bridge import __version__
 from bridge.errors import BridgeError, ExitCode, SecretOnCommandLineError, UsageError
-from cli import attach, collect, config, deliver, demo, history, report, run, send, simulate, stamp, stop, verify
+from cli import (
+    attach,
+    collect,
+    config,
+    deliver,
+    demo,
+    doctor,
+    history,
+    plan,
+    report,
+    run,
+    send,
+    simulate,
+    stamp,
+    stop,
+    verify,
+)
 from cli._console import Console, Globals, Report, finish
 from cli._help import ExamplesFirst, put_examples_first
 
@@ -42,6 +58,8 @@ _VERBS: tuple[Callable[..., None], ...] = (
     stop.stop,
     verify.verify,
     deliver.deliver,
+    doctor.doctor,
+    plan.plan,
     history.history,
     history.show,
     report.report,

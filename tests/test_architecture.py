@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "bundle": FOUNDATION | {"store"},
     "scripting": FOUNDATION | {"endpoint"},
     "collection": FOUNDATION | {"settings", "credentials", "endpoint", "store", "bundle"},
+    "doctor": FOUNDATION | {"endpoint", "store", "collection"},
     "simulator": FOUNDATION,
 }
 
