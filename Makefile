@@ -62,6 +62,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 lock: $(VENV)/dev.stamp
 	$(BIN)/python -m pip install --quiet uv
 	$(LOCK) requirements/build.in --output-file requirements/build.txt
+	$(LOCK) requirements/kit.in --output-file requirements/kit.txt
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
 	$(LOCK) --group docs pyproject.toml --output-file requirements/docs.txt
 	$(LOCK) --group dev pyproject.toml --output-file requirements/dev.txt

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
+from tools._source_date import source_date
 from tools.docs._commands import read_pages
 from tools.docs._failures import read_exit_codes, read_failures
 from tools.docs._links import find_problems
@@ -30,16 +28,6 @@ def main(output: Path) -> int:
     count = len(list((output / "site").rglob("*.html")))
     sys.stderr.write(f"{len(manual)} manual pages and {count} pages in {output}; {len(problems)} broken links\n")
     return 1 if problems else 0
-
-
-def source_date(root: Path) -> datetime:
-    """When the sources were last changed: ``SOURCE_DATE_EPOCH``, else the last commit, else 1980 (as in a zip)."""
-    given = os.environ.get("SOURCE_DATE_EPOCH")
-    if given is None:
-        command = ["git", "log", "-1", "--format=%ct"]
-        asked = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-        given = asked.stdout.strip() if asked.returncode == 0 else ""
-    return datetime.fromtimestamp(int(given), UTC) if given else datetime(1980, 1, 1, tzinfo=UTC)
 
 
 if __name__ == "__main__":

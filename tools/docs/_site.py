@@ -22,7 +22,7 @@ _NEXT_STEP = {
     ExitCode.NOT_PERMITTED: "Compare with what the endpoint offers: `pep-bridge run Get-StampCommand STAMP`.",
     ExitCode.PREFLIGHT: "Nothing was started. Mend what the check found, and run the same command again.",
     ExitCode.BUSY: "Wait, or let the command wait: `--queue`. `pep-bridge status` shows what runs.",
-    ExitCode.PARTIAL: "There is a sealed bundle. Its coverage says what is missing and why; `--role` collects that again.",
+    ExitCode.PARTIAL: "There is a sealed bundle. Its coverage says what is missing; `--role` collects that again.",
     ExitCode.VERIFICATION: "Do not rely on this copy. Deliver it again from one that verifies, or collect again.",
     ExitCode.NO_SPACE: "Free space at the destination and run the same command again: what has arrived is kept.",
     ExitCode.DELIVERY: "The bundle is safe where the message says. Run the same command again: it resumes.",
