@@ -25,6 +25,7 @@ from cli import (
     report,
     run,
     send,
+    share,
     simulate,
     stamp,
     stop,
@@ -72,6 +73,7 @@ for verb in _VERBS:
 app.command(cls=run.ScriptCommand, add_help_option=False)(run.run)
 app.add_typer(stamp.app, name="stamp")
 app.add_typer(config.app, name="config")
+app.add_typer(share.app, name="share")
 put_examples_first(app)
 
 

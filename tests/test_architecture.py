@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "store": FOUNDATION,
     "bundle": FOUNDATION | {"store"},
     "scripting": FOUNDATION | {"endpoint"},
+    "staging": FOUNDATION,
     "collection": FOUNDATION | {"settings", "credentials", "endpoint", "store", "bundle"},
     "doctor": FOUNDATION | {"endpoint", "store", "collection"},
     "simulator": FOUNDATION,
