@@ -11,7 +11,7 @@ demo: $(VENV)/runtime.stamp
 	$(BIN)/pep-bridge demo
 
 test: $(VENV)/dev.stamp tools
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 bench: $(VENV)/dev.stamp
 	tools/setup_test_servers.sh --bench

@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 
+import hypothesis
 import pytest
+
+# How long an example takes says nothing on a machine that others use too.
+hypothesis.settings.register_profile(
+    "shared-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared-machine")
 
 pytest_plugins = ["tests.support.fixtures_servers"]
 

@@ -28,7 +28,7 @@ debian() {
 
 # For a package that has no program: the file tells whether it is there.
 debian_file() {
-    [ -e "$1" ] || debian "no-such-program-of-$2:$2"
+    compgen -G "$1" >/dev/null || debian "no-such-program-of-$2:$2"
 }
 
 npm_package() {
@@ -43,11 +43,12 @@ npm_package() {
 # gssapi and gss-ntlmssp are the second client of the simulated endpoint, sshd starts its stdio form, chromium opens the report.
 debian smbd:samba smbclient:smbclient pdbedit:samba node:nodejs npm:npm \
     gcc:gcc krb5-config:libkrb5-dev curl:curl sshd:openssh-server chromium:chromium
-debian_file /usr/lib/*/gssntlmssp/gssntlmssp.so gss-ntlmssp
+debian_file "/usr/lib/*/gssntlmssp/gssntlmssp.so" gss-ntlmssp
 npm_package azurite "$AZURITE"
 
 if [ "${1:-}" = --bench ]; then
     debian rclone:rclone gcc:gcc
     debian_file /usr/include/openssl/evp.h libssl-dev
+    debian_file "/usr/lib/*/libsecret-1.so.0" libsecret-1-0
     npm_package @azure-tools/azcopy-linux "$AZCOPY"
 fi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 
@@ -24,6 +25,19 @@ def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Samba]:
             yield server
     except FileNotFoundError as error:
         pytest.skip(_HOW.format(error.filename or error))
+
+
+@pytest.fixture(autouse=True)
+def empty_small_share(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test left on the small share would fill it for the next one."""
+    yield
+    if "samba" in request.fixturenames:
+        server: Samba = request.getfixturevalue("samba")
+        for left in server.path("small").iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 @pytest.fixture

@@ -117,8 +117,8 @@ class TcpProxy:
     def _forward(self, pair: _Pair) -> None:
         with selectors.DefaultSelector() as selector:
             for here in (pair.client, pair.server):
-                here.settimeout(30)
                 try:
+                    here.settimeout(30)
                     selector.register(here, selectors.EVENT_READ)
                 except (OSError, ValueError):
                     return
