@@ -156,7 +156,7 @@ class _Visit:
             self._check_times(info, where)
             self._check_scope(info, where)
         except (SasError, SasExpiredError, StorePermissionError, ApiVersionError) as error:
-            return refused("sas", error, _advice(error))
+            return refused("sas", error, error.fields.get("fix") or _advice(error))
         if info.policy:
             return passed("sas", f"follows the container's policy '{info.policy}'; the service alone knows its times")
         until = f"valid until {_show(info.expires)}" if info.expires else "without an end that can be seen"
