@@ -231,6 +231,12 @@ class SessionGoneError(SessionLostError):
     )
 
 
+class HostProcessDiedError(SessionGoneError):
+    """The process that ran the command on {host} died in the middle of it: {detail}"""
+
+    fix = "What had arrived until then is kept. Wait five minutes, then collect again what is missing."
+
+
 # -- collection -------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from bridge.collection._ports import CommandEnd, RunningCommand
 from bridge.endpoint import Record
-from bridge.errors import SessionGoneError, SessionLostError
+from bridge.errors import HostProcessDiedError, SessionGoneError, SessionLostError
 
 _TICK_S = 0.25
 _NO_STATE = "PipelineEndedWithoutState"
@@ -134,6 +134,8 @@ def follow(
 
 
 def _end(command: RunningCommand, failure: Record | Exception | None) -> CommandEnd | Lost:
+    if isinstance(failure, HostProcessDiedError):
+        return CommandEnd("failed", failure=failure)  # the command has ended with it: there is nothing to wait for
     if isinstance(failure, SessionLostError):
         return Lost(failure)
     if isinstance(failure, Exception):

@@ -16,6 +16,7 @@ from bridge.errors import (
     CommandNotFoundError,
     EndpointError,
     EndpointUnreachableError,
+    HostProcessDiedError,
     NoSuchConfigurationError,
     NotPermittedError,
     NotWSManError,
@@ -35,6 +36,7 @@ IN_USE_CANNOT_RECONNECT = 2150859213
 STREAM_DISCONNECTED = 2150859230
 ACCESS_DENIED = 5
 LOGON_FAILURE = 1326
+HOST_PROCESS_DIED = 1726  # RPC_S_CALL_FAILED: wsmprovhost, which holds the session, has gone (public reports)
 _QUOTAS = frozenset({*range(2150859173, 2150859177), 2150859179, *range(2150859236, 2150859243), 2150858815})
 _REFUSED_CONFIGURATION = "session configuration"
 
@@ -133,6 +135,8 @@ def session_error(error: Exception, *, host: str) -> BridgeError:
             return error
         case WSManFaultError() if error.code == SHELL_NOT_FOUND:
             return SessionGoneError(host=host, detail=fault_text(error))
+        case WSManFaultError() if error.code == HOST_PROCESS_DIED:
+            return HostProcessDiedError(host=host, detail=fault_text(error))
         case WSManFaultError() if error.code in _QUOTAS:
             return QuotaExceededError(host=host, detail=fault_text(error))
         case WSManFaultError():
