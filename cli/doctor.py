@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -144,7 +145,7 @@ def find_subject(
         staging_opener=opener(request.staging if request else None),
         portal=known.portal,
         arm=known.arm,
-        internet_probe=internet_probe or DEFAULT_INTERNET_PROBE,
+        internet_probe=internet_probe or os.environ.get(PROBE_VARIABLE) or DEFAULT_INTERNET_PROBE,
     )
 
 

@@ -129,6 +129,8 @@ def read_plan(file: Path) -> PlanDocument:
         PlanRefusedError: it cannot be read, is too large, or is no plan of this version.
     """
     try:
+        if not file.is_file():  # a pipe would be waited for
+            raise PlanRefusedError(file=file, detail="it is not there, or no plain file")
         with file.open("rb") as opened:
             if os.fstat(opened.fileno()).st_size > _LARGEST_PLAN_BYTES:
                 raise PlanRefusedError(file=file, detail="it is too large to be a plan")
