@@ -48,6 +48,11 @@ class StampSettings(_Model):
     ca_file: Path | None = None
     portal: str | None = None
     arm: str | None = None
+    """The administrator's ARM endpoint, ``https://adminmanagement.<region>.<fqdn>``."""
+    arm_token_file: Path | None = None
+    """A file with a bearer token for it, where no service principal is used."""
+    subscription: str | None = None
+    """The id of the default provider subscription."""
     shared_disk: bool = False
     """The endpoint sees this machine's folders: true of a simulated stamp on this machine only."""
 
@@ -113,6 +118,28 @@ class CollectionPreferences(_Model):
     roles: tuple[str, ...] = ()
 
 
+class WatchPreferences(_Model):
+    """``[watch]``: when ``watch`` collects. Spans are written ``30m``, ``4h``, ``2d``."""
+
+    every: str | None = None
+    persist: str = "30m"
+    cool_down: str = "4h"
+    daily_budget: int = Field(default=3, ge=0, le=24)
+    since: str = "4h"
+    offload: str | None = None
+    warnings: bool = False
+    more_alerts: tuple[str, ...] = ()
+    fewer_alerts: tuple[str, ...] = ()
+
+
+class RetentionPreferences(_Model):
+    """``[retention]``: what ``prune`` keeps where its options are silent, and ``watch`` of its rolling offload."""
+
+    older_than: str | None = None
+    keep: int | None = Field(default=None, ge=1)
+    max_size: str | None = None
+
+
 class Settings(BaseSettings):
     """Everything that can be configured.
 
@@ -130,6 +157,8 @@ class Settings(BaseSettings):
     destinations: dict[str, DestinationSettings] = {}
     transfer: TransferPreferences = TransferPreferences()
     collection: CollectionPreferences = CollectionPreferences()
+    watch: WatchPreferences = WatchPreferences()
+    retention: RetentionPreferences = RetentionPreferences()
 
     @classmethod
     def settings_customise_sources(
@@ -234,7 +263,7 @@ def _resolve_paths(document: dict[str, Any], base: Path) -> None:
     for table in ("stamps", "destinations"):
         entries = document.get(table)
         for entry in entries.values() if isinstance(entries, dict) else ():
-            for key in ("password_file", "sas_file", "ca_file"):
+            for key in ("password_file", "sas_file", "ca_file", "arm_token_file"):
                 if isinstance(entry, dict) and isinstance(entry.get(key), str):
                     entry[key] = str(base / Path(entry[key]).expanduser())
 

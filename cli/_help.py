@@ -63,7 +63,8 @@ def put_examples_first(app: typer.Typer) -> None:
     for command in app.registered_commands:
         command.cls = _with_examples(command.cls or TyperCommand)
     for group in app.registered_groups:
-        group.cls = _with_examples(TyperGroup)
+        own = group.typer_instance.info.cls if group.typer_instance is not None else None
+        group.cls = _with_examples(own if isinstance(own, type) else TyperGroup)
         if group.typer_instance is not None:
             put_examples_first(group.typer_instance)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from cli import (
     doctor,
     history,
     plan,
+    prune,
     report,
     run,
     send,
@@ -30,6 +32,7 @@ from cli import (
     stamp,
     stop,
     verify,
+    watch,
 )
 from cli._console import Console, Globals, Report, finish
 from cli._help import ExamplesFirst, put_examples_first
@@ -64,6 +67,7 @@ _VERBS: tuple[Callable[..., None], ...] = (
     history.history,
     history.show,
     report.report,
+    prune.prune,
     send.send,
     simulate.simulate,
     demo.demo,
@@ -73,6 +77,7 @@ for verb in _VERBS:
 app.command(cls=run.ScriptCommand, add_help_option=False)(run.run)
 app.add_typer(stamp.app, name="stamp")
 app.add_typer(config.app, name="config")
+app.add_typer(watch.app, name="watch")
 app.add_typer(share.app, name="share")
 put_examples_first(app)
 
@@ -122,6 +127,7 @@ def options(
 def main() -> None:
     """The entry point of the console script."""
     arguments = sys.argv[1:]
+    os.umask(0o077)  # logs hold personal data: whatever this process makes is for its owner alone
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name from a stamp must not end the program on a cp1252 console
             stream.reconfigure(errors="backslashreplace")

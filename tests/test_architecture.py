@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "staging": FOUNDATION,
     "collection": FOUNDATION | {"settings", "credentials", "endpoint", "store", "bundle"},
     "doctor": FOUNDATION | {"endpoint", "store", "collection"},
+    "retention": FOUNDATION | {"store", "bundle"},
+    "watch": FOUNDATION | {"endpoint", "scripting", "collection"},
     "simulator": FOUNDATION,
 }
 

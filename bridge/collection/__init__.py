@@ -20,7 +20,7 @@ from bridge.collection._lock import LockSettings, LockState, read_lock
 from bridge.collection._outcome import Outcome
 from bridge.collection._plan import Plan, Way, choose_way, plan_run
 from bridge.collection._ports import SCRIPT, Ports, default_ports
-from bridge.collection._request import Access, Consent, Place, Request
+from bridge.collection._request import Access, Consent, Place, Request, Trigger
 from bridge.collection._roles import DOCUMENTED_ROLES, unknown_roles
 from bridge.collection._run import attach, collect, is_live, show, stop
 from bridge.collection._settings import Settings
@@ -58,6 +58,7 @@ __all__ = [
     "Settings",
     "StateChanged",
     "Step",
+    "Trigger",
     "Waiting",
     "Warned",
     "Way",

@@ -218,6 +218,14 @@ class FolderStore:
     def remove(self, path: str) -> None:
         self._unlink(self._checked(path), path)
 
+    def clear_folder(self, path: str) -> None:
+        full = self._checked(path)
+        with store_errors(self.location, path, writing=True):
+            for folder, _, names in os.walk(full, topdown=False, onerror=_raise_unless_gone):
+                for name in filter(is_hidden, names):
+                    Path(folder, name).unlink(missing_ok=True)
+                _remove_if_empty(Path(folder))
+
     def _unlink(self, full: str, path: str) -> None:
         with store_errors(self.location, path, writing=True), suppress(FileNotFoundError, NotADirectoryError):
             Path(full).unlink()
@@ -334,6 +342,21 @@ class _FolderWriter:
         """Closes the file; tells whether it was committed."""
         self._file.close()
         return self._committed
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
 
 
 def os_path(root: Path | str) -> str:

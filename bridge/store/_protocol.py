@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bridge.errors import UnsafePathError
 
@@ -99,6 +99,16 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Ends connections; every later call raises ``StoreClosedError``. Closing twice is no error."""
+        ...
+
+
+@runtime_checkable
+class FolderTree(Protocol):
+    """A store in which folders exist without files in them (folder, share): a container has none."""
+
+    def clear_folder(self, path: str) -> None:
+        """Removes what ``list`` does not show of a folder whose files were removed: half-written files, and every
+        folder that is empty. Whatever else is there stays."""
         ...
 
 

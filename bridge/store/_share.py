@@ -237,6 +237,35 @@ class ShareStore:
     def remove(self, path: str) -> None:
         self._remove(path, self._checked(path))
 
+    def clear_folder(self, path: str) -> None:
+        self._checked(path)
+        for found in self._with_channel(path, lambda channel: self._scan(channel, path)):
+            if found.is_link:
+                continue
+            below = check_path(f"{path}/{found.name}", self.location)
+            if found.is_folder:
+                self.clear_folder(below)
+            elif is_hidden(found.name):
+                self._remove(below, self._full(below))
+        self._with_channel(path, lambda channel: self._remove_if_empty(channel, path), writing=True)
+
+    def _remove_if_empty(self, channel: Channel, path: str) -> None:
+        try:
+            opened = smb.open_file(
+                channel, self._full(path), access=smb.DELETE, disposition=smb.OPEN, options=smb.FOLDER_ONLY
+            )
+        except smb.StatusError as error:
+            if error.status in _NOTHING_THERE:
+                return
+            raise
+        try:
+            smb.delete(channel, opened.file_id)
+        except smb.StatusError as error:
+            if error.status != 0xC0000101:  # STATUS_DIRECTORY_NOT_EMPTY (MS-ERREF 2.3.1)
+                raise
+        finally:
+            smb.close_file(channel, opened.file_id)
+
     def _remove(self, path: str, full: str) -> None:
         def delete(channel: Channel) -> None:
             try:

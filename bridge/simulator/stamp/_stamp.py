@@ -167,6 +167,8 @@ class SimulatedStamp:
             "version": options.version,
             "portal": self.portal.url,
             "arm": self.portal.url,
+            "arm_token_file": write_private(self._folder / "arm-token.txt", self.portal.token.reveal()).name,
+            "subscription": "00000000-0000-0000-0000-000000000000",
             "shared_disk": True,
         }
         if self._https:
