@@ -13,6 +13,7 @@ from typing import Any, Final
 from bridge.simulator._command import CommandSpec, CredentialValue, Int64, ParameterSpec, SimulatedError
 from bridge.simulator.session._clixml import OBJECT, Enum, Scalar, SecureText, Thing, array
 from bridge.simulator.session._records import NAMESPACE, exception
+from bridge.simulator.session._sets import ParameterSets, named_sets
 from bridge.simulator.session._values import text_of, type_name
 
 SWITCH: Final = NAMESPACE + "SwitchParameter"
@@ -84,26 +85,27 @@ def bind(
     Raises:
         BindingError: The command is not run; the pipeline ends with this error.
     """
+    sets = ParameterSets(command)
     bound: dict[str, Any] = {}
-    positional: list[Any] = []
-    unknown: list[_Argument] = []
+    rest: list[_Argument] = []
     stream = iter([_parse(name, value) for name, value in arguments])
     for argument in stream:
-        if argument.name is None:
-            positional.append(argument.value)
-            continue
-        spec = _find(command, argument.name)
-        if spec is None:
-            unknown.append(argument)
+        spec = None if argument.name is None else _find(command, argument.name)
+        if spec is None or argument.name is None:
+            rest.append(argument)
             continue
         if spec.name in bound:
             raise _already_bound(argument.name)
-        value = _value_of(spec, argument, stream)
-        bound[spec.name] = convert(spec, value, zone)
-    _bind_positional(command, positional, bound, zone)
-    if unknown:  # told only after what could be bound was bound, and so may have failed first
-        raise _not_found(unknown[0])
-    _check_mandatory(command, bound, piped=piped)
+        bound[spec.name] = convert(spec, _value_of(spec, argument, stream), zone)
+        sets.narrow(spec)
+    rest = _bind_positional(command, rest, bound, zone, sets)
+    if piped:
+        _leave_to_the_pipeline(command, bound, sets)
+    if not sets.resolve(bound):
+        raise _ambiguous_set()
+    if rest:  # told only after what could be bound was bound, and so may have failed first
+        raise _not_found(rest[0])
+    _check_mandatory(command, bound, sets, piped=piped)
     own = {spec.name for spec in command.parameters}
     types = {spec.name: spec.type_name for spec in (*command.parameters, *COMMON_PARAMETERS)}
     return Bound(
@@ -127,11 +129,14 @@ def _shown(type_name_: str, value: Any) -> Any:
 
 
 def positions(command: CommandSpec) -> list[ParameterSpec]:
-    """The positional parameters in order; a function without explicit positions gives one to each non-switch."""
+    """The positional parameters in order.
+
+    A function without explicit positions and without parameter sets gives one to each parameter but switches.
+    """
     explicit = sorted(
         (spec for spec in command.parameters if spec.position is not None), key=lambda spec: spec.position or 0
     )
-    if explicit or command.command_type != "Function":
+    if explicit or command.command_type != "Function" or named_sets(command):
         return explicit
     return [spec for spec in command.parameters if spec.type_name != SWITCH]
 
@@ -183,9 +188,18 @@ def _find(command: CommandSpec, name: str) -> ParameterSpec | None:
 
 
 def _not_found(argument: _Argument) -> BindingError:
-    message = f"A parameter cannot be found that matches parameter name '{argument.name}'."
     specified = type_name(argument.value) if argument.has_value else None
+    if argument.name is None:
+        shown = text_of(argument.value)
+        message = f"A positional parameter cannot be found that accepts argument '{shown}'."
+        return _binding_error(message, "PositionalParameterNotFound", shown, specified=specified)
+    message = f"A parameter cannot be found that matches parameter name '{argument.name}'."
     return _binding_error(message, "NamedParameterNotFound", argument.name, specified=specified)
+
+
+def _ambiguous_set() -> BindingError:
+    message = "Parameter set cannot be resolved using the specified named parameters."
+    return _binding_error(message, "AmbiguousParameterSet", None)
 
 
 def _already_bound(name: str) -> BindingError:
@@ -197,24 +211,84 @@ def _already_bound(name: str) -> BindingError:
     return _binding_error(message, "ParameterAlreadyBound", name)
 
 
-def _bind_positional(command: CommandSpec, values: list[Any], bound: dict[str, Any], zone: tzinfo) -> None:
-    free = [spec for spec in positions(command) if spec.name not in bound]
-    for index, value in enumerate(values):
-        if index >= len(free):
-            message = f"A positional parameter cannot be found that accepts argument '{text_of(value)}'."
-            raise _binding_error(message, "PositionalParameterNotFound", None, specified=type_name(value))
-        bound[free[index].name] = convert(free[index], value, zone)
+def _bind_positional(
+    command: CommandSpec, arguments: list[_Argument], bound: dict[str, Any], zone: tzinfo, sets: ParameterSets
+) -> list[_Argument]:
+    """Gives each value without a name to the next free position; returns what nothing took, in its order."""
+    values = iter(_values(arguments))
+    taken: list[_Argument] = []
+    for here in _by_position(command):
+        free = [spec for spec in here if spec.name not in bound and sets.may_take(spec)]
+        argument = next(values, None) if free else None
+        if argument is not None:
+            _bind_at(free, argument.value, bound, zone, sets)
+            taken.append(argument)
+    return [argument for argument in arguments if not any(argument is each for each in taken)]
 
 
-def _check_mandatory(command: CommandSpec, bound: Mapping[str, Any], *, piped: bool) -> None:
+def _values(arguments: list[_Argument]) -> Iterator[_Argument]:
+    """The arguments without a name; one that follows an unknown parameter is taken for that parameter's value."""
+    before: _Argument | None = None
+    for argument in arguments:
+        if argument.name is None and (before is None or before.name is None):
+            yield argument
+            before = None
+        else:
+            before = argument if argument.name is not None else None
+
+
+def _bind_at(free: list[ParameterSpec], value: Any, bound: dict[str, Any], zone: tzinfo, sets: ParameterSets) -> None:
+    """Binds one value at a position: where its type fits before where it must be converted, the default set first.
+
+    Parameters of several sets that fit equally well all get the value, which leaves no set: so does PowerShell.
+    """
+    fitting = [spec for spec in free if spec.type_name in (type_name(value), OBJECT)]
+    refusal: BindingError | None = None
+    for candidates in (fitting, free):
+        for group in (list(filter(sets.in_default_set, candidates)), candidates):
+            converted: dict[str, Any] = {}
+            for spec in group:
+                try:
+                    converted[spec.name] = convert(spec, value, zone)
+                except BindingError as problem:
+                    refusal = refusal or problem
+            if converted:
+                bound.update(converted)
+                for spec in group:
+                    if spec.name in converted:
+                        sets.narrow(spec)
+                return
+    if refusal is not None:
+        raise refusal
+
+
+def _by_position(command: CommandSpec) -> list[list[ParameterSpec]]:
+    """Parameters of different sets may share a position."""
+    found: dict[int, list[ParameterSpec]] = {}
+    for number, spec in enumerate(positions(command)):
+        found.setdefault(number if spec.position is None else spec.position, []).append(spec)
+    return list(found.values())
+
+
+def _leave_to_the_pipeline(command: CommandSpec, bound: Mapping[str, Any], sets: ParameterSets) -> None:
+    """A parameter that will be bound from the pipeline decides for its sets as one that is bound already."""
+    waiting = [
+        spec for spec in command.parameters if spec.from_pipeline and spec.name not in bound and sets.may_take(spec)
+    ]
+    if len(waiting) == 1:
+        sets.narrow(waiting[0])
+
+
+def _check_mandatory(command: CommandSpec, bound: Mapping[str, Any], sets: ParameterSets, *, piped: bool) -> None:
     missing = [
         spec.name
         for spec in command.parameters
-        if spec.mandatory and spec.name not in bound and not (piped and spec.from_pipeline)
+        if spec.mandatory and spec.name not in bound and sets.may_take(spec) and not (piped and spec.from_pipeline)
     ]
     if missing:
-        message = f"Cannot process command because of one or more missing mandatory parameters: {' '.join(missing)}."
-        raise _binding_error(message, "MissingMandatoryParameter", " ".join(missing))
+        names = "".join(f" {name}" for name in missing)  # with the blank in front: so PowerShell sends it
+        message = f"Cannot process command because of one or more missing mandatory parameters:{names}."
+        raise _binding_error(message, "MissingMandatoryParameter", names)
 
 
 def convert(spec: ParameterSpec, value: Any, zone: tzinfo) -> Any:
@@ -302,7 +376,7 @@ def _to_datetime(target: str, value: Any, zone: tzinfo) -> datetime:
             found = parse(text)
         except ValueError:
             continue
-        return found if found.tzinfo is not None else found.replace(tzinfo=zone)
+        return found.astimezone(zone) if found.tzinfo is not None else found.replace(tzinfo=zone)
     raise ValueError(
         _cannot(
             target,

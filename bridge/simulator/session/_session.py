@@ -37,6 +37,7 @@ from bridge.simulator.session import _records as records
 from bridge.simulator.session._builtin import built_in_commands
 from bridge.simulator.session._catalog import Catalog, command_metadata, metadata_count
 from bridge.simulator.session._clixml import Encryptor, to_clixml
+from bridge.simulator.session._dates import to_machine_time
 from bridge.simulator.session._outbox import Outbox
 from bridge.simulator.session._pipeline import Pipeline, Surroundings
 from bridge.simulator.session._values import plain
@@ -86,7 +87,8 @@ class Session:
         self.username = username
         self.pool_output = Outbox(settings.output_buffer_bytes)
         self._lock = threading.RLock()
-        self._pool = _Pool(self._send_pool_message, records.application_private_data(settings.build))
+        private_data = records.application_private_data(settings.build)
+        self._pool = _Pool(self._send_pool_message, private_data, settings.zone)
         self._catalog = Catalog([*built_in_commands(), *settings.commands])
         self._pipelines: dict[uuid.UUID, tuple[Pipeline, Outbox]] = {}
         self._running: set[uuid.UUID] = set()
@@ -336,8 +338,9 @@ class _Pool(ServerRunspacePool):
     It answers the opening, the key exchange and the runspace counts; what pipelines write does not pass through it.
     """
 
-    def __init__(self, send: Callable[[PSRPMessageType, str], None], private_data: Any) -> None:
+    def __init__(self, send: Callable[[PSRPMessageType, str], None], private_data: Any, zone: tzinfo) -> None:
         super().__init__()
+        self._zone = zone
         self._send = send
         self._private_data = private_data
         self.encryptor: Encryptor = _PoolEncryptor(self)
@@ -390,6 +393,7 @@ class _Pool(ServerRunspacePool):
         data = message.data
         if b"<!" in data:
             raise ProtocolError("a document type declaration has no place in CLIXML")
+        data = to_machine_time(data, self._zone)
         if message.message_type in (PSRPMessageType.InitRunspacePool, PSRPMessageType.CreatePipeline):
             # PowerShell on Linux tells console colour -1, which psrpcore's enumeration does not have.
             data = _BAD_COLOR.sub(rb"\g<1>0", data)

@@ -109,8 +109,8 @@ def read_request(state: StampState, ctx: CommandContext, arguments: Mapping[str,
         SimulatedError: a reversed window (INVENTED text).
     """
     now = state.now()
-    end = _aware(state, arguments.get("ToDate")) or now
-    start = _aware(state, arguments.get("FromDate")) or end - _DEFAULT_WINDOW
+    end = _stamp_time(state, arguments.get("ToDate")) or now
+    start = _stamp_time(state, arguments.get("FromDate")) or end - _DEFAULT_WINDOW
     if start >= end:
         raise SimulatedError(
             f"The value of FromDate ({start.isoformat()}) must be earlier than ToDate ({end.isoformat()}).",
@@ -137,9 +137,10 @@ def read_request(state: StampState, ctx: CommandContext, arguments: Mapping[str,
     )
 
 
-def _aware(state: StampState, value: datetime | None) -> datetime | None:
-    # pep-facts 4.13: the one public script that thinks of it converts to the stamp's time first.
-    return value.replace(tzinfo=state.zone) if value is not None and value.tzinfo is None else value
+def _stamp_time(state: StampState, value: datetime | None) -> datetime | None:
+    # GUESS: the command takes the hours that it sees for the stamp's own, whatever the date's Kind: the one public
+    # script that thinks of it converts to the stamp's time first (pep-facts 4.13). So a date sent as UTC is wrong here.
+    return None if value is None else value.replace(tzinfo=state.zone)
 
 
 def _known_roles(ctx: CommandContext, names: list[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from bridge.simulator._command import CommandContext, CommandSpec, ParameterSpec, SimulatedError
 from bridge.simulator.stamp._collect import COMMAND, collect_logs
 from bridge.simulator.stamp._destination import Destination, FolderDestination, ShareDestination
-from bridge.simulator.stamp._parameters import check_sets, parameters
+from bridge.simulator.stamp._parameters import parameters
 from bridge.simulator.stamp._plain import PLAIN_COMMANDS, PlainCommand
 from bridge.simulator.stamp._state import StampState, Transcript
 from bridge.simulator.stamp._validate import TEST_PARAMETERS, validate
@@ -78,7 +78,7 @@ def stamp_commands(state: StampState) -> tuple[CommandSpec, ...]:
     specs = [_spec(state, name, synopsis, run, declared) for name, synopsis, run, declared in active]
     specs.append(
         replace(
-            _spec(state, COMMAND, "Gets logs of the stamp's roles.", _collect, LOG_PARAMETERS),
+            _spec(state, COMMAND, "Gets logs of the stamp's roles.", collect_logs, LOG_PARAMETERS),
             default_parameter_set=_NOWHERE,
         )
     )
@@ -88,11 +88,6 @@ def stamp_commands(state: StampState) -> tuple[CommandSpec, ...]:
     )
     specs += [_plain_spec(state, plain) for plain in (*PLAIN_COMMANDS, unlock)]
     return tuple(sorted(specs, key=lambda spec: spec.name.casefold()))
-
-
-def _collect(state: StampState, ctx: CommandContext, arguments: Mapping[str, Any]) -> None:
-    check_sets(COMMAND, LOG_PARAMETERS, _NOWHERE, arguments)
-    collect_logs(state, ctx, arguments)
 
 
 def _spec(

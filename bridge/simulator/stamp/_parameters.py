@@ -6,9 +6,7 @@ asks for. GUESS: all of them, unless a source is named beside them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from bridge.simulator._command import ParameterSpec, SimulatedError
+from bridge.simulator._command import ParameterSpec
 
 _AUTOMATION = "System.Management.Automation"
 TYPE_NAMES = {
@@ -38,22 +36,3 @@ def _parameter(text: str) -> ParameterSpec:
         position=int(position) if position else None,
         from_pipeline=kind.startswith("<"),
     )
-
-
-def check_sets(command: str, declared: tuple[ParameterSpec, ...], default: str | None, bound: Iterable[str]) -> None:
-    """Raises what PowerShell does when the bound parameters leave no parameter set, or several without the default one.
-
-    Raises:
-        SimulatedError: AmbiguousParameterSet; its text is the public one (pep-facts 7, ASD #1958).
-    """
-    sets = {name for spec in declared for name in spec.parameter_sets}
-    for name in bound:
-        spec = next(each for each in declared if each.name == name)
-        sets &= set(spec.parameter_sets) if "__AllParameterSets" not in spec.parameter_sets else sets
-    if len(sets) != 1 and (default is None or default not in sets):
-        raise SimulatedError(
-            "Parameter set cannot be resolved using the specified named parameters.",
-            f"AmbiguousParameterSet,{command}",
-            "InvalidArgument",
-            "System.Management.Automation.ParameterBindingException",
-        )

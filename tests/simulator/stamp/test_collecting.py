@@ -9,20 +9,24 @@ import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from bridge.errors import UsageError
 from bridge.simulator._command import CommandSpec, CredentialValue, SimulatedError
-from bridge.simulator.stamp import ROLES, StampOptions, StampState, stamp_commands
+from bridge.simulator.stamp import ROLES, StampOptions, StampState, parse_clock, stamp_commands
 from bridge.simulator.stamp._content import filetime
 from bridge.simulator.stamp._destination import FolderDestination
 from tests.support.azurite import Azurite
 from tests.support.fake_context import FakeContext
 from tests.support.samba import Samba
 
-START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-END = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-NOON = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
+# In the stamp's zone: so the session hands over what a client sent with an offset.
+ZONE = ZoneInfo("Europe/Berlin")
+START = datetime(2026, 11, 23, 9, 0, tzinfo=ZONE)
+END = datetime(2026, 11, 23, 13, 0, tzinfo=ZONE)
+NOON = datetime(2026, 11, 23, 13, 30, tzinfo=ZONE)
 TIMES = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
@@ -181,6 +185,15 @@ def test_a_reversed_window_is_refused(tmp_path: Path) -> None:
 def test_a_naive_date_is_read_in_the_stamps_time_zone(tmp_path: Path) -> None:
     naive: dict[str, Any] = {"FromDate": datetime(2026, 11, 23, 9, 0), "ToDate": datetime(2026, 11, 23, 13, 0)}  # noqa: DTZ001
     assert content(collect(stamp(tmp_path / "a"), tmp_path / "a", FilterByRole=["ADFS"], **naive)) == content(
+        collect(stamp(tmp_path / "b"), tmp_path / "b", FilterByRole=["ADFS"])
+    )
+
+
+def test_the_hour_of_a_date_counts_and_its_kind_does_not(tmp_path: Path) -> None:
+    as_utc = {"FromDate": datetime(2026, 11, 23, 9, 0, tzinfo=UTC), "ToDate": datetime(2026, 11, 23, 13, 0, tzinfo=UTC)}
+    state = stamp(tmp_path / "a")
+    command(state).run(FakeContext(), {"OutputPath": str(tmp_path / "a"), "FilterByRole": ["ADFS"], **as_utc})
+    assert content(tmp_path / "a" / state.collections[-1].folder) == content(
         collect(stamp(tmp_path / "b"), tmp_path / "b", FilterByRole=["ADFS"])
     )
 
@@ -557,3 +570,26 @@ def test_a_container_gets_the_hostile_names_that_it_permits(container: tuple[Azu
         for hostile in ("Hostile-members.zip", "C:\\Windows\\Temp\\drive-letter.zip", "control-\x07-bell.zip"):
             assert client.get_blob_client(f"{folder}/{hostile}").exists()
     assert state.collections[-1].outcome == "finished"
+
+
+# -- a clock that stands
+
+
+def test_with_a_clock_two_collections_to_two_places_have_the_same_names_and_bytes(tmp_path: Path) -> None:
+    found = []
+    for place in ("first", "second"):
+        state = stamp(tmp_path, clock=datetime(2026, 11, 23, 12, 15, tzinfo=UTC), starts_at=None)
+        for _ in range(2):  # whatever was collected before
+            folder = collect(state, tmp_path / place)
+        found.append({path.relative_to(tmp_path / place): path.read_bytes() for path in folder.iterdir()})
+    assert found[0] == found[1]
+    log = found[0][Path("AzureStackLogs-20261123131500/Get-AzureStackLog_Output.log")].decode()
+    assert "Start time: 20261123131500" in log
+    assert str(tmp_path) not in log
+
+
+@pytest.mark.parametrize("text", ["noon", "2026-11-23T12:15"])
+def test_a_clock_without_an_offset_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match="offset") as caught:
+        parse_clock(text)
+    assert "2026-11-20T13:00:00+01:00" in caught.value.advice
