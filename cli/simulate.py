@@ -67,6 +67,14 @@ def simulate(
         str, typer.Option(help="The API version that the stamp itself speaks to blob storage.")
     ] = "2019-02-02",
     timezone: Annotated[str, typer.Option(help="The stamp's time zone, a Windows id.")] = "W. Europe Standard Time",
+    clock: Annotated[
+        str | None,
+        typer.Option(
+            help="What folders and transcripts show instead of the time of day (2026-11-20T13:00:00+01:00); neither"
+            " names the destination then, so that collections of one window have the same bytes.",
+            show_default="none",
+        ),
+    ] = None,
     client_lost_after: Annotated[str, typer.Option(help="How long a killed client still counts as connected.")] = "60s",
     alert: Annotated[
         list[str] | None,
@@ -98,7 +106,7 @@ def simulate(
     """
 
     def work(console: Console) -> Report:
-        from bridge.simulator.stamp import StampOptions, parse_duration, parse_size
+        from bridge.simulator.stamp import StampOptions, parse_clock, parse_duration, parse_size
 
         if list_faults:
             return _show_faults(console)
@@ -116,6 +124,7 @@ def simulate(
             smb_port=smb_port,
             blob_api_version=blob_api_version,
             timezone=timezone,
+            clock=None if clock is None else parse_clock(clock),
             client_lost_after_s=parse_duration(client_lost_after),
             alerts=tuple(map(_alert, alert or ())),
         )

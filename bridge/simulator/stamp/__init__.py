@@ -4,7 +4,7 @@ from bridge.simulator.stamp._alerts import Alert, AlertBoard
 from bridge.simulator.stamp._commands import stamp_commands
 from bridge.simulator.stamp._faults import FAULTS, FaultKind
 from bridge.simulator.stamp._inventory import RESOURCE_PROVIDERS, ROLES, Inventory
-from bridge.simulator.stamp._options import AlertEvent, StampOptions, parse_duration, parse_size
+from bridge.simulator.stamp._options import AlertEvent, StampOptions, parse_clock, parse_duration, parse_size
 from bridge.simulator.stamp._stamp import SimulatedStamp, write_private
 from bridge.simulator.stamp._state import CollectionRecord, CommandCall, StampState
 
@@ -22,6 +22,7 @@ __all__ = [
     "SimulatedStamp",
     "StampOptions",
     "StampState",
+    "parse_clock",
     "parse_duration",
     "parse_size",
     "stamp_commands",

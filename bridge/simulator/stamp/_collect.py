@@ -29,6 +29,7 @@ from bridge.simulator.stamp._state import CollectionRecord, StampState, as_typed
 from bridge.simulator.stamp._zip import ZipSink, write_zip
 
 COMMAND = "Get-AzureStackLog"
+_SAYS_WHERE = "output"  # what the names of the parameters that name a destination begin with
 OUTPUT_LOG = "Get-AzureStackLog_Output.log"
 _DEFAULT_WINDOW = timedelta(hours=4)  # pep-facts 1.11: the operator articles; the reference says one hour
 _DEFAULT_TIMEOUT_MINUTES = 240  # pep-facts 1.11: the reference; the operator articles say 150
@@ -93,7 +94,12 @@ def _timeout_s(state: StampState, arguments: Mapping[str, Any]) -> float:
 
 def shown_line(state: StampState, arguments: Mapping[str, Any]) -> str:
     """The command as the output log shows it; without secrets unless the fault ``leaky-logs`` is on."""
-    line = " ".join([COMMAND, *(f"-{name} {as_typed(value)}" for name, value in arguments.items())])
+    shown = {
+        name: value
+        for name, value in arguments.items()
+        if state.options.clock is None or not name.casefold().startswith(_SAYS_WHERE)
+    }
+    line = " ".join([COMMAND, *(f"-{name} {as_typed(value)}" for name, value in shown.items())])
     if state.faults.has("leaky-logs"):
         return line
     return Scrubber().text(line)
@@ -208,7 +214,7 @@ class _Run:
         self._planner = Planner(
             state.inventory,
             request,
-            state.now(),
+            state.options.clock or state.now(),  # how far back traces are kept is seen from here
             f"{state.local(request.window.end):%Y%m%d%H%M%S}",
             missing=state.faults.values("node-missing"),
             vms_off=state.faults.values("vm-off"),
@@ -418,6 +424,7 @@ class _OutputLog:
         self._sink = sink
         self._state = state
         self._ctx = ctx
+        self._times_told = 0
 
     def start(self, typed: str) -> None:
         self._block("Windows PowerShell transcript start", "Start time")
@@ -439,7 +446,11 @@ class _OutputLog:
             self._raw(line)
 
     def _now(self) -> datetime:
-        return self._state.local(self._state.now())
+        clock = self._state.options.clock
+        if clock is None:
+            return self._state.local(self._state.now())
+        self._times_told += 1
+        return self._state.local(clock + timedelta(seconds=self._times_told - 1))
 
     def _raw(self, line: str) -> None:
         self._sink.write(f"{line}\r\n".encode("utf-8", "backslashreplace"))

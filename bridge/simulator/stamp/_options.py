@@ -44,6 +44,23 @@ def parse_duration(text: str) -> float:
     return float(number) * _SECONDS_IN[(unit or "s").lower()]
 
 
+def parse_clock(text: str) -> datetime:
+    """An aware instant from ``2026-11-20T13:00:00+01:00``.
+
+    Raises:
+        UsageError: the text is not ISO 8601, or has no offset.
+    """
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise UsageError(
+            detail=f"{text!r} is not a time with an offset", fix="Write it like 2026-11-20T13:00:00+01:00."
+        )
+    return instant
+
+
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
     """One alert of a script: raised ``from_s`` after the start of the stamp, closed ``until_s`` after it (or never)."""
@@ -63,6 +80,8 @@ class StampOptions:
     clients use (a UNC path has no port). ``faults`` are ``NAME[:ARG]`` (see ``FAULTS``). ``minute_s`` is the length
     of a minute of ``-TimeOutInMinutes``. ``client_lost_after_s`` is how long an endpoint still takes a killed
     client for connected. ``starts_at`` fixes the clock's first instant (it then runs on); ``None`` is now.
+    ``clock`` is what the folder and the transcript of a collection show instead of the time of day; the transcript
+    then leaves the destination out as well, so that two collections of one window have the same bytes.
     """
 
     name: str = "azs-sim"
@@ -85,6 +104,7 @@ class StampOptions:
     minute_s: float = 60.0
     client_lost_after_s: float = 60.0
     starts_at: datetime | None = None
+    clock: datetime | None = None
     alerts: tuple[AlertEvent, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -92,6 +112,7 @@ class StampOptions:
             (1 <= self.node_count <= 16, f"a stamp has 1 to 16 nodes, not {self.node_count}"),
             (self.size_bytes >= 0, f"a size is not negative: {self.size_bytes}"),
             (self.duration_s >= 0, f"a duration is not negative: {self.duration_s}"),
+            (self.clock is None or self.clock.tzinfo is not None, f"a clock has an offset: {self.clock}"),
         )
         for good, detail in checks:
             if not good:

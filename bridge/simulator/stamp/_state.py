@@ -193,6 +193,8 @@ class StampState:
             return record
 
     def _unused_second(self) -> datetime:
+        if self.options.clock is not None:
+            return self.options.clock
         started = self.now().replace(microsecond=0)
         if self._collections:
             started = max(started, self._collections[-1].started + timedelta(seconds=1))
