@@ -40,9 +40,10 @@ npm_package() {
     npm install --prefix "$TOOLS" --no-audit --no-fund --loglevel=error "$package@$version" >&2
 }
 
-# gssapi and gss-ntlmssp are the second client of the simulated endpoint, sshd starts its stdio form, chromium opens the report.
+# gssapi and gss-ntlmssp are the second client of the simulated endpoint, sshd starts its stdio form, chromium opens the report;
+# zsh and fish complete, mandoc reads the manual pages.
 debian smbd:samba smbclient:smbclient pdbedit:samba node:nodejs npm:npm \
-    gcc:gcc krb5-config:libkrb5-dev curl:curl sshd:openssh-server chromium:chromium
+    gcc:gcc krb5-config:libkrb5-dev curl:curl sshd:openssh-server chromium:chromium zsh:zsh fish:fish mandoc:mandoc
 debian_file "/usr/lib/*/gssntlmssp/gssntlmssp.so" gss-ntlmssp
 npm_package azurite "$AZURITE"
 

@@ -1,0 +1,68 @@
+"""The help of every verb: examples first, nothing of the markup left, readable in any width."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cli._help import HelpPage, to_text
+from tests.support.command_line import run
+from tools.docs._commands import read_pages
+
+PAGES = read_pages()
+names = [page.name for page in PAGES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_the_examples_come_before_everything_but_the_summary(page: HelpPage) -> None:
+    lines = to_text(page).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("  "))
+    assert lines[first - 1] in {"Example:", "Examples:"}
+    assert any(
+        example.command.startswith("pep-bridge") or " pep-bridge " in example.command for example in page.examples
+    )
+    assert lines.index(next(line for line in lines if line.startswith("Usage: "))) > first
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_no_markup_of_the_renderer_is_left(page: HelpPage) -> None:
+    assert not re.search(r"\[/?(bold|italic|dim|cyan|red|green)\b|\\\[", to_text(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_every_option_and_argument_says_what_it_is_for(page: HelpPage) -> None:
+    silent = [entry.name for section in page.sections for entry in section.entries if not entry.text.strip()]
+    assert silent == []
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_text_is_wrapped_and_commands_are_not(page: HelpPage, width: int) -> None:
+    text = to_text(page, width)
+    for example in page.examples:
+        assert f"  {example.command}\n" in text + "\n"
+    commands = {f"  {example.command}" for example in page.examples}
+    long = [line for line in text.splitlines() if len(line) > min(width, 100) and line not in commands]
+    one_word = [" " not in line.strip().rpartition("  ")[2] or line.startswith("  # ") for line in long]
+    assert all(one_word), long
+
+
+def test_a_path_of_a_share_is_shown_as_it_is_typed() -> None:
+    assert "--to '\\\\nas\\drop'" in run("collect", "--help").stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_what_an_example_types_is_what_the_verb_takes(page: HelpPage) -> None:
+    """Each option of an example is one of its verb."""
+    options = {
+        word
+        for each in PAGES
+        for s in each.sections
+        for entry in s.entries
+        for word in re.findall(r"--?[\w-]+", entry.name)
+    }
+    for example in page.examples:
+        for word in example.command.split():
+            if word.startswith("--"):
+                assert word.partition("=")[0] in options, example.command
