@@ -132,9 +132,7 @@ def run(
     username: UsernameOption = None,
     share_username: ShareUsernameOption = None,
     password_stdin: PasswordStdinOption = False,
-    show_help: Annotated[
-        bool, typer.Option("--help", "-h", help="Show this, or with a SCRIPT its own help.", is_flag=True)
-    ] = False,
+    show_help: Annotated[bool, typer.Option("--help", "-h", help="Show this, or with a SCRIPT its own help.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a PEP script: checked first, permitted by name where it is dangerous, recorded always.
