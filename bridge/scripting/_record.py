@@ -37,7 +37,7 @@ class SessionRecord:
                 detail=f"The session's record {self.path} cannot be written: {error.strerror}.",
                 fix="Give another --state-dir.",
             ) from error
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
+        self._file = os.fdopen(descriptor, "wb", buffering=0)  # nothing is left to be written when it is closed
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +46,7 @@ class SessionRecord:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not self._is_closed:
+            if not self._is_closed and not isinstance(error, JournalError):
                 why = f"{kind.__name__}: {error}" if kind else "without a word"
                 self.closed(f"ended by {why}; its transcript, if there was a session, stays on the endpoint")
         finally:
@@ -87,10 +87,11 @@ class SessionRecord:
         self._write_line({"at": now, "event": event} | fields)
 
     def _write_line(self, document: dict[str, Any]) -> None:
-        line = json.dumps(self._scrubber.value(document), ensure_ascii=False, default=str) + "\n"
+        text = json.dumps(self._scrubber.value(document), ensure_ascii=False, default=str) + "\n"
+        line = memoryview(text.encode("utf-8", "backslashreplace"))
         try:
-            self._file.write(line)
-            self._file.flush()
+            while line:
+                line = line[self._file.write(line) or 0 :]
         except OSError as error:
             raise JournalError(
                 path=str(self.path), detail=error.strerror, fix="Free space there, or give another --state-dir."

@@ -259,14 +259,17 @@ def _send(
 ) -> Outcome:
     pipeline = session.start(commands, before_send=lambda _ids: record.sent(commands))
     control.runs(pipeline)
+    records = pipeline.records()
     try:
-        for found in pipeline.records():
+        for found in records:
             record.received(found)
             on_record(found)
     except SessionLostError:
         raise
     except Exception:  # whoever takes the records cannot go on: nobody would see what the script does
         _stop(pipeline)
+        for _ in records:
+            pass
         raise
     finally:
         control.ended()
