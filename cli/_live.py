@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 15.0
 _LAST_MESSAGES = 4
+_KEYS = "Ctrl-C: leave it running and detach; twice: stop it"
 _FRAME_ROWS = 14  # what the view needs besides the table of roles
 
 
@@ -31,14 +32,14 @@ class View(Protocol):
 
 
 @contextmanager
-def live_view(console: Console, title: str) -> Iterator[View]:
-    """The view that fits where stderr goes."""
+def live_view(console: Console, title: str, *, keys: str = _KEYS) -> Iterator[View]:
+    """The view that fits where stderr goes; ``keys`` says what Ctrl-C does."""
     if not console.is_terminal or console.as_json:
         yield _Lines(console)
         return
     from rich.live import Live
 
-    screen = _Screen(title, console)
+    screen = _Screen(title, console, keys)
     with Live(screen, console=console.rich(), refresh_per_second=4, transient=True):
         yield screen
 
@@ -55,7 +56,7 @@ class _Lines:
         if self._run != event.run_id:
             self._run = event.run_id
             self._console.say(f"run {event.run_id}")
-        line = events.plain_line(event)
+        line = _line(event)
         if line is None:
             return
         now = time.monotonic()
@@ -64,6 +65,22 @@ class _Lines:
                 return
             self._last[type(event)] = now
         self._console.say(line)
+
+
+def _line(event: events.Event) -> str | None:
+    return _delivery(event) if isinstance(event, events.DeliveryProgress) else events.plain_line(event)
+
+
+def _delivery(event: events.DeliveryProgress) -> str:
+    """How far a delivery is, how fast it goes now, how long it will take, and what is being tried again."""
+    parts = [f"delivered: {size(event.bytes_done)} of {size(event.bytes_total)}"]
+    if event.bytes_done < event.bytes_total:
+        parts.append(f"{size(int(event.rate_bytes_per_s))}/s now")
+        if event.seconds_left is not None:
+            parts.append(f"about {duration(event.seconds_left)} left")
+    elif event.seconds_left != 0:
+        parts.append("waiting for the last confirmation")
+    return ", ".join([*parts, event.detail] if event.detail else parts)
 
 
 def _is_frequent(event: events.Event) -> bool:
@@ -78,6 +95,7 @@ class _Screen:
 
     title: str
     console: Console
+    keys: str
     state: str = "starting"
     started: float = field(default_factory=time.monotonic)
     percent: int = -1
@@ -109,7 +127,7 @@ class _Screen:
             case events.Warned():
                 self._message("warning", event.text)
             case events.DeliveryProgress() | events.HashProgress() | events.Waiting():
-                self.moving = events.plain_line(event) or ""
+                self.moving = _line(event) or ""
 
     def _take_record(self, record: Record) -> None:
         if record.progress is not None:
@@ -148,7 +166,7 @@ class _Screen:
             for kind, text in self.messages:
                 style = "red" if kind == "error" else "yellow"
                 yield Text(f"{kind}: {text}", style=style, overflow="ellipsis", no_wrap=True)
-            yield Text("Ctrl-C: leave it running and detach; twice: stop it", style="dim")
+            yield Text(self.keys, style="dim")
 
     def _draw_progress(self) -> Iterator[RenderableType]:
         from rich.padding import Padding

@@ -10,10 +10,13 @@ from types import FrameType
 from bridge.collection import Control
 
 LEAVING = "leaving the collection running; press Ctrl-C again to stop it on the endpoint"
+STOPPING = "stopping the collection on the endpoint; what arrived is kept"
 
 
 @contextmanager
-def interrupts(control: Control, say: Callable[[str], None], *, leaving: str = LEAVING) -> Iterator[None]:
+def interrupts(
+    control: Control, say: Callable[[str], None], *, leaving: str = LEAVING, stopping: str = STOPPING
+) -> Iterator[None]:
     """Turns SIGINT into detach, then stop; SIGTERM and a closed terminal (SIGHUP; SIGBREAK on Windows) into detach."""
     pressed = 0
 
@@ -24,7 +27,7 @@ def interrupts(control: Control, say: Callable[[str], None], *, leaving: str = L
             say(leaving)
             control.detach()
         else:
-            say("stopping the collection on the endpoint; what arrived is kept")
+            say(stopping)
             control.stop()
 
     def on_leave(_number: int, _frame: FrameType | None) -> None:

@@ -65,7 +65,7 @@ def attach(
                 state_dir=ctx.obj.state(),
                 on_event=on_event,
                 control=control,
-                settings=Settings(transfer=transfer_settings(ctx.obj)),
+                settings=Settings(transfer=transfer_settings(ctx.obj, warn=console.warn)),
             ),
         )
 

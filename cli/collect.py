@@ -272,7 +272,7 @@ def run_collection(
         access = find_access(
             request, settings, console, username=username, share_username=share_username, password_stdin=password_stdin
         )
-    patience = Patience(transfer=transfer_settings(options))
+    patience = Patience(transfer=transfer_settings(options, warn=console.warn))
     return drive(
         console,
         f"collect {stamp}",

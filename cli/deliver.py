@@ -31,7 +31,10 @@ def deliver(
         ),
     ],
     limit_rate: Annotated[
-        str | None, typer.Option(help="Use at most this much of the line: 20Mbit, 2MB.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Use at most this much of the line, in bits per second: 20Mbit, 512kbit.", show_default=False
+        ),
     ] = None,
     quiet_hours: Annotated[
         str | None, typer.Option(help="Pause between these times of day: 08:00-18:00.", show_default=False)
@@ -68,10 +71,14 @@ def deliver(
         sources = console.sources()
         source = open_place(bundle, settings, sources, console, username=share_username)
         target = open_place(to, settings, sources, console, username=share_username, api_version=api_version)
-        transfer = transfer_settings(ctx.obj, limit_rate, quiet_hours, connections)
+        transfer = transfer_settings(ctx.obj, limit_rate, quiet_hours, connections, warn=console.warn)
         control = Control()
         leaving = "stopping the delivery; what has arrived is kept, and the same command goes on"
-        with live_view(console, "deliver") as view, interrupts(control, console.say, leaving=leaving):
+        keys = "Ctrl-C: stop; what has arrived is kept, and the same command goes on"
+        with (
+            live_view(console, "deliver", keys=keys) as view,
+            interrupts(control, console.say, leaving=leaving, stopping=leaving),
+        ):
             delivered = deliver_bundle(
                 source.place,
                 target.place,

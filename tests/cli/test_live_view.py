@@ -1,0 +1,49 @@
+"""What the views of a run say on a terminal and in plain lines."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console as RichConsole
+
+from bridge.collection import DeliveryProgress
+from cli._console import Console
+from cli._live import _Lines, _Screen
+
+MB = 1_000_000
+
+
+def progress(done: int, *, left_s: float | None = None, detail: str = "") -> DeliveryProgress:
+    return DeliveryProgress(
+        run_id="",
+        bytes_done=done * MB,
+        bytes_total=8 * MB,
+        rate_bytes_per_s=2.5 * MB,
+        seconds_left=left_s,
+        detail=detail,
+    )
+
+
+def plain(event: DeliveryProgress, capsys: pytest.CaptureFixture[str]) -> str:
+    _Lines(Console(as_json=False)).on_event(event)
+    return capsys.readouterr().err
+
+
+def test_a_delivery_shows_its_rate_the_time_left_and_what_is_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    said = plain(progress(3, left_s=125.0, detail="retrying data/a.zip"), capsys)
+    assert said == "delivered: 3.0 MB of 8.0 MB, 2.5 MB/s now, about 2:05 left, retrying data/a.zip\n"
+
+
+def test_a_delivery_that_is_not_confirmed_does_not_look_finished(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "waiting for the last confirmation" in plain(progress(8), capsys)
+    assert "waiting" not in plain(progress(8, left_s=0.0), capsys)
+
+
+def test_the_screen_of_a_delivery_shows_the_same_and_what_its_ctrl_c_does() -> None:
+    screen = _Screen("deliver", Console(as_json=False), "Ctrl-C: stop")
+    screen.on_event(progress(3, left_s=125.0))
+    shown = RichConsole(width=120, height=40, force_terminal=False, record=True)
+    with shown.capture() as captured:
+        shown.print(screen)
+    assert "2.5 MB/s now, about 2:05 left" in captured.get()
+    assert "Ctrl-C: stop" in captured.get()
+    assert "detach" not in captured.get()
