@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from bridge.collection import SCRIPT
 from bridge.doctor._checks import Check, failed, passed, refused, skipped, warned
 from bridge.doctor._subject import Subject
 from bridge.doctor._web import Clock, ClockSample
 from bridge.endpoint import (
-    CommandInfo,
     EndpointSession,
     Identity,
     Pipeline,
@@ -33,6 +30,8 @@ from bridge.stamp import HTTPS_PORT, EndpointAddress, Stamp
 _VERB = "doctor"
 _SUPPORT_SCRIPT = "Get-StampSupportConfiguration"
 _COLLECTING = "Get-AzureStackLog"
+_ALWAYS_SENT = ("FromDate", "ToDate", "TimeOutInMinutes", "IncludeDumpFile", "PerformVMLogRecovery")
+"""What every collection passes; filters differ by version and are sent only when asked for."""
 _TCP_TIMEOUT_S = 3.0
 _IDENTIFY_TIMEOUT_S = 5.0
 _REGISTRATION_TIMEOUT_S = 20.0
@@ -141,7 +140,7 @@ def _look_at_commands(session: EndpointSession) -> Check:
     if found is None:
         missing = CommandNotFoundError(command=_COLLECTING)
         return refused(name, missing, "This account's role on the endpoint lacks it: use the CloudAdmin account.")
-    if lacking := tuple(_lacking(found)):
+    if lacking := [name for name in _ALWAYS_SENT if found.parameter(name) is None]:
         return failed(
             name,
             f"{_COLLECTING} has no parameter {', '.join(lacking)} here",
@@ -149,13 +148,6 @@ def _look_at_commands(session: EndpointSession) -> Check:
             ExitCode.NOT_PERMITTED,
         )
     return passed(name, f"{len(commands)} commands, {_COLLECTING} with every parameter that is used")
-
-
-def _lacking(found: CommandInfo) -> Iterable[str]:
-    """Those that every collection uses; filters differ by version and are used when asked for."""
-    used = ("FromDate", "ToDate", "TimeOutInMinutes", "IncludeDumpFile", "PerformVMLogRecovery")
-    known = {parameter.name for parameter in load_script(SCRIPT).parameters}
-    return (name for name in used if name in known and found.parameter(name) is None)
 
 
 def _stop(pipeline: Pipeline) -> None:
