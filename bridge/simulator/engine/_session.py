@@ -88,6 +88,7 @@ class _Pipeline:
     id: uuid.UUID
     outbox: Outbox
     end: EndOfPipeline
+    closed: bool = False
 
 
 class EngineSession:
@@ -164,9 +165,10 @@ class EngineSession:
     def stop_all(self) -> list[Any]:
         """Asks the process to end in order, without waiting."""
         with self._lock:
-            pipelines = list(self._pipelines.values())
-        for pipeline in pipelines:
-            self.stop(pipeline.outbox)
+            for pipeline in self._pipelines.values():
+                self._process.send("Signal", pipeline.id)
+                self._close(pipeline)  # or the pool's own Close would wait for it for ever
+                pipeline.outbox.release()
         self.pool_output.release()
         self._process.close()
         return []
@@ -205,8 +207,13 @@ class EngineSession:
         if ended:
             with self._lock:
                 del self._pipelines[target]
-            self._process.send("Close", target)
+                self._close(pipeline)
             pipeline.outbox.finish()
+
+    def _close(self, pipeline: _Pipeline) -> None:
+        if not pipeline.closed:
+            pipeline.closed = True
+            self._process.send("Close", pipeline.id)
 
     def _ended(self, problem: str | None) -> None:
         with self._lock:
