@@ -138,7 +138,7 @@ def _plan(
     data = planned.to_json()
     data["warnings"] += unknown
     if output is not None:
-        write_plan(output, plan_document(planned, _options(request, goal or "", wanted, share_username), now))
+        write_plan(output, plan_document(planned, _options(settings, request, goal or "", wanted, share_username), now))
         console.say(f"next: pep-bridge collect {stamp} --plan {output}")
         data["file"] = str(output)
     return Report(data)
@@ -179,16 +179,22 @@ def read_planned(
     return wanted, username
 
 
-def _options(request: Request, goal: str, wanted: Mapping[str, Any], share_username: str | None) -> PlannedOptions:
+def _options(
+    settings: Settings, request: Request, goal: str, wanted: Mapping[str, Any], share_username: str | None
+) -> PlannedOptions:
+    """The options with every place as its name where it has one, so that its account is found again."""
     from bridge.doctor import PlannedOptions
+
+    named = settings.destinations.get(request.destination.name or "")
+    stage, staging = wanted["staging"] or (named.staging if named else None), request.staging
 
     return PlannedOptions(
         since=request.window.since,
         until=request.window.until,
         to=goal if request.destination.name else request.destination.text,
         destination=request.destination.location,
-        staging=(request.staging.name and wanted["staging"]) or request.staging.text if request.staging else None,
-        staging_location=request.staging.location if request.staging else None,
+        staging=(stage if staging.name else staging.text) if staging else None,
+        staging_location=staging.location if staging else None,
         roles=request.roles,
         nodes=request.nodes,
         log_types=request.log_types,

@@ -9,6 +9,8 @@ from typing import Any
 
 from bridge.errors import BridgeError, ExitCode
 
+_LONGEST_EVIDENCE = 1000
+
 
 class CheckState(StrEnum):
     """``failed``: a collection would not start, or come to nothing. ``warning``: it would start all the same."""
@@ -30,8 +32,17 @@ class Check:
     exit_code: ExitCode = ExitCode.PREFLIGHT
     """What a collection would end with; of a failed check only."""
 
+    def __post_init__(self) -> None:
+        # What machines say of themselves is in it: no control character of theirs reaches a terminal.
+        object.__setattr__(self, "evidence", _printable(self.evidence))
+
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "state": str(self.state), "evidence": self.evidence, "fix": self.fix}
+
+
+def _printable(text: str) -> str:
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:_LONGEST_EVIDENCE])
+    return shown if len(text) <= _LONGEST_EVIDENCE else f"{shown} ..."
 
 
 def passed(name: str, evidence: str) -> Check:

@@ -111,9 +111,8 @@ def judge_business(
         evidence = f"run {live.id} is {live.state}"
         fix = f"Go on with it ('pep-bridge attach {live.id}'), stop it ('pep-bridge stop {live.id}'), or use --queue."
         return failed(name, evidence, fix, ExitCode.BUSY)
-    own = {run.id for run in runs}
     for location, lock in locks:
-        if (found := _judge_lock(name, location, lock, now())) is not None and lock.run_id not in own:
+        if (found := _judge_lock(name, location, lock, now())) is not None:
             return found
         if lock.cool_down_until is not None and not lock.held:
             cool_down = max(filter(None, (cool_down, lock.cool_down_until)))

@@ -207,20 +207,19 @@ class _Visit:
     def _look_inside(self, store: Store, opener: Opener) -> list[Check]:
         who = f" as {opener.username}" if isinstance(opener, Credential) else ""
         removable = not isinstance(opener, Secret) or describe_sas(opener).allows("d") is not False
-        unread = self._write_and_read(store, removable=removable)
+        unread, removed = self._write_and_read(store, removable=removable)
         self.usable = True
-        stays = "" if removable else "; it stays, because the SAS does not permit deleting"
-        evidence = (
-            f"a probe file was written{'' if unread else ', read'}{' and removed' if removable else ''}{who}{stays}"
-        )
+        stays = "" if removed else "; it stays, because the SAS does not permit deleting"
+        how = f"written{'' if unread else ', read'}{' and removed' if removed else ''}"
+        evidence = f"a probe file was {how}{who}{stays}"
         place = passed(self._name, f"{store.location}: {evidence}, from this machine")
         if unread is not None:
             place = warned(self._name, f"{store.location}: {evidence}; {unread}", _advice(unread))
         self.lock = self._read_lock(store)
         return [place, self._look_at_space(store)]
 
-    def _write_and_read(self, store: Store, *, removable: bool) -> StoreAccessError | None:
-        """Leaves nothing behind where it may delete; where it may not, one file of one name stays."""
+    def _write_and_read(self, store: Store, *, removable: bool) -> tuple[StoreAccessError | None, bool]:
+        """Why the probe could not be read, and whether it is gone; one that may not be deleted has always one name."""
         path = f".pep-bridge-probe-{secrets.token_hex(6)}" if removable else _LASTING_PROBE
         with store.open_write(path, len(_PROBE)) as writer:
             writer.write(_PROBE)
@@ -228,10 +227,10 @@ class _Visit:
         try:
             for _ in store.list(_OWN_FOLDER, on_unsafe=lambda error: None):
                 break
-            return _read_back(store, path)
+            unread = _read_back(store, path)
         finally:
-            if removable:
-                store.remove(path)
+            removed = removable and _remove(store, path)
+        return unread, removed
 
     def _read_lock(self, store: Store) -> LockState | None:
         try:
@@ -256,6 +255,14 @@ class _Visit:
 
     def _no_space(self) -> Check:
         return skipped(f"{self._name}-space", "not known")
+
+
+def _remove(store: Store, path: str) -> bool:
+    try:
+        store.remove(path)
+    except StorePermissionError:  # what a policy of the container permits is not seen in the SAS
+        return False
+    return True
 
 
 def _read_back(store: Store, path: str) -> StoreAccessError | None:

@@ -12,8 +12,12 @@ import pytest
 
 from bridge.collection import Journal
 from bridge.errors import ExitCode
+from bridge.settings import load_settings
 from bridge.simulator.stamp import SimulatedStamp
+from cli._console import Globals
+from cli.collect import build_request
 from cli.main import main
+from cli.plan import read_planned
 from tests.support.command_line import QUIET, Done, run
 
 Verb = Callable[..., Done]
@@ -199,3 +203,32 @@ def test_a_plan_made_for_other_addresses_is_refused(verb: Verb, stamp: Simulated
     done = verb("collect", "--plan", str(file), config=moved)
     assert done.returncode == ExitCode.USAGE
     assert "addresses" in done.document["errors"][0]["message"]
+
+
+def test_a_plan_keeps_the_names_of_its_places_so_that_their_accounts_are_found(
+    verb: Verb, stamp: SimulatedStamp, tmp_path: Path
+) -> None:
+    tables = """
+[destinations.nas]
+location = '\\\\192.0.2.9\\drop'
+username = 'NAS\\drop'
+password_file = "none.txt"
+
+[destinations.support]
+location = "https://account.blob.core.windows.net/logs"
+staging = "nas/incoming"
+
+[destinations.local]"""
+    config = changed_config(stamp, tmp_path, "[destinations.local]", tables)
+    file = tmp_path / "plan.json"
+    shown = verb("plan", "--to", "support/case", *WINDOW, "--output", str(file), config=config)
+    assert shown.returncode == ExitCode.OK, shown.stderr
+    assert any("none.txt" in warning for warning in shown.data["warnings"])
+    assert "NAS\\\\drop ***" in json.dumps(shown.data["commands"])
+    wanted, _ = read_planned(Globals(config=config), stamp.name, file, {}, None)
+    request = build_request(load_settings(config).settings, stamp.name, **wanted)
+    assert request.destination.name == "support"
+    assert request.destination.location == "https://account.blob.core.windows.net/logs/case"
+    assert request.staging is not None
+    assert request.staging.name == "nas"
+    assert request.staging.location == r"\\192.0.2.9\drop\incoming"

@@ -20,7 +20,7 @@ import trustme
 from bridge.collection import Journal, Place, Request, RunState
 from bridge.collection._lock import LockSettings, StampLock
 from bridge.credentials import Sources, find_secret
-from bridge.doctor import Check, Diagnosis, RouteKind, Subject, examine
+from bridge.doctor import Check, CheckState, Diagnosis, RouteKind, Subject, examine
 from bridge.errors import BridgeError, ConfigurationError, ExitCode
 from bridge.secrets import Credential, Secret
 from bridge.simulator import ProtocolFaults
@@ -233,6 +233,12 @@ def test_a_stamp_that_is_not_registered_is_saved_locally(subject: MakeSubject, s
     assert diagnosis.route.kind is RouteKind.SAVE
     assert "not registered" in diagnosis.route.reason
     assert "pep-bridge collect" in diagnosis.route.next_step
+
+
+def test_what_a_machine_says_of_itself_cannot_write_to_the_terminal() -> None:
+    check = Check("ercs:x", CheckState.OK, "answers as \x1b[2Jevil\n" + "x" * 10_000)
+    assert check.evidence.isprintable()
+    assert len(check.evidence) < 1100
 
 
 # -- portal, ARM, internet, clock -------------------------------------------------------------------------------------
