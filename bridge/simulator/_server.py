@@ -26,6 +26,7 @@ from bridge.simulator.wsman._service import Service, ServiceSettings
 from bridge.simulator.wsman._winrs import CommandLine
 
 _START_S: Final = 30.0
+_TURNS_OF_A_NEW_CONNECTION: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +192,8 @@ class EndpointServer:
         """The machine dies: connections are reset, new ones refused, sessions lost."""
 
         async def die() -> None:
+            await self._stop_listening()
             self._front.reset_all()
-            for server in self._servers:
-                server.close()
-            self._servers.clear()
             self._service.end_all()
 
         self._await(die())
@@ -239,13 +238,27 @@ class EndpointServer:
             self._loop.close()
 
     async def _wind_up(self) -> None:
-        for server in self._servers:
-            server.close()
+        await self._stop_listening()
         self._front.reset_all()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(_TURNS_OF_A_NEW_CONNECTION):  # what was reset closes its socket in a later turn
+            await asyncio.sleep(0)
+
+    async def _stop_listening(self) -> None:
+        servers, self._servers = self._servers, []
+        loop = asyncio.get_running_loop()
+        for listening in (one for server in servers for one in server.sockets):
+            with contextlib.suppress(NotImplementedError):  # the loop of Windows does not wait with readers
+                loop.remove_reader(listening.fileno())
+        # A connection that was just accepted gets as far as ``serve``, which ends it: asyncio would leave its socket
+        # open if its server were closed first, or its task cancelled before the first step.
+        for _ in range(_TURNS_OF_A_NEW_CONNECTION):
+            await asyncio.sleep(0)
+        for server in servers:
+            server.close()
 
     async def _listen(self) -> None:
         plain = await asyncio.start_server(self._accept(None), self.host, self.port)
@@ -262,6 +275,9 @@ class EndpointServer:
         self, bindings: GssChannelBindings | None
     ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if not self._servers:  # accepted just before the machine died
+                writer.transport.abort()
+                return
             with contextlib.suppress(asyncio.CancelledError):  # at the server's end; asyncio would log it as an error
                 await self._front.serve(reader, writer, bindings)
 

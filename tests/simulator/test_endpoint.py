@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +24,7 @@ from bridge.simulator import CommandContext, CommandSpec, EndpointServer, Protoc
 from tests.support.pep_client import command, opened, wsman
 from tests.support.recorded_commands import RECORDED_COMMANDS
 
+ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 20.0
 _LINE = "x" * 1000
 
@@ -383,10 +391,90 @@ def test_an_idle_connection_is_closed_when_asked(server: EndpointServer) -> None
         assert session.post(f"http://{server.host}:{server.port}/wsman", timeout=10).status_code == 401
 
 
-def test_the_credential_file_is_gone_when_the_last_endpoint_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-    from pathlib import Path
+def test_a_stalled_answer_comes_late_and_whole(server: EndpointServer) -> None:
+    with opened(server) as pool:
+        server.faults = ProtocolFaults(stall_chance=1.0, stall_s=0.4)
+        before = time.monotonic()
+        assert command(pool, "Get-AzureStackLog", Mode="nonterm").invoke() == ["after"]
+        assert time.monotonic() - before >= 0.8, "Command and Receive, at least, must have waited"
+        server.faults = ProtocolFaults()
 
+
+def test_an_answer_that_stalls_for_too_long_is_a_time_out_for_the_client(server: EndpointServer) -> None:
+    with opened(server, operation_timeout=1, read_timeout=2) as pool:
+        server.faults = ProtocolFaults(stall_chance=1.0, stall_s=30.0)
+        with pytest.raises(requests.exceptions.ReadTimeout):
+            command(pool, "Get-AzureStackLog", Mode="nonterm").invoke()
+        server.faults = ProtocolFaults()
+        _start_afresh(pool.connection)
+        assert command(pool, "Get-AzureStackLog", Mode="nonterm").invoke() == ["after"]
+
+
+def test_a_client_whose_idle_connection_was_closed_goes_on_with_a_new_one(server: EndpointServer) -> None:
+    with opened(server) as pool:
+        server.faults = ProtocolFaults(close_idle_after_s=0.5)
+        assert command(pool, "Get-AzureStackLog", Mode="nonterm").invoke() == ["after"]
+        time.sleep(1.2)
+        # http.sys does the same after about 120 s; pypsrp then sends what it had sealed for the old connection.
+        with pytest.raises(WinRMTransportError) as caught:
+            command(pool, "Get-AzureStackLog", Mode="nonterm").invoke()
+        assert caught.value.code == 400
+        server.faults = ProtocolFaults()
+        _start_afresh(pool.connection)
+        assert command(pool, "Get-AzureStackLog", Mode="nonterm").invoke() == ["after"]
+
+
+def test_a_machine_that_dies_with_open_connections_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with EndpointServer(RECORDED_COMMANDS, tls=TlsOptions()) as server, contextlib.ExitStack() as open_until_the_end:
+        assert server.https_port is not None
+        pool = open_until_the_end.enter_context(opened_and_left(server))
+        command(pool, "Get-AzureStackLog", Mode="slow", Seconds=60).begin_invoke()
+        for port in (server.port, server.port, server.https_port):  # one of them in the middle of a TLS handshake
+            open_until_the_end.enter_context(socket.create_connection((server.host, port)))
+        eventually(lambda: bool(server.shells()[0].commands))
+        server.kill()
+        server.revive()
+        open_until_the_end.enter_context(socket.create_connection((server.host, server.port)))
+        server.kill()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@contextlib.contextmanager
+def opened_and_left(server: EndpointServer) -> Iterator[Any]:
+    """An open pool that nobody closes, for a machine that dies; the connection's socket is closed."""
+    connection = wsman(server)
+    pool = RunspacePool(connection, configuration_name="PrivilegedEndpoint")
+    pool.open()
+    yield pool
+    connection.transport.close()
+
+
+def test_what_a_killed_simulator_left_behind_is_taken_away_by_the_next(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    start = "from bridge.simulator import EndpointServer; s = EndpointServer(); s.start(); print(flush=True); input()"
+
+    def simulator() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=ROOT
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
+    with simulator() as killed, simulator() as alive:
+        files = {process.pid: next(tmp_path.glob(f"*-{process.pid}-*")) for process in (killed, alive)}
+        assert all(path.name.startswith("pep-bridge-simulator-accounts-") for path in files.values())
+        killed.kill()
+        killed.wait(30)
+        assert files[killed.pid].exists()
+        with simulator() as third:
+            assert not files[killed.pid].exists()
+            assert files[alive.pid].exists()
+            third.kill()
+        alive.kill()
+
+
+def test_the_credential_file_is_gone_when_the_last_endpoint_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NTLM_USER_FILE", raising=False)
     with EndpointServer():
         path = Path(os.environ["NTLM_USER_FILE"])

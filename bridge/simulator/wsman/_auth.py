@@ -27,6 +27,8 @@ _OCTETS: Final = b"Content-Type: application/octet-stream\r\n"
 _LENGTH: Final = re.compile(rb"OriginalContent:[^\r\n]*Length=(\d+)")
 _NTLM_SIGNATURE: Final = b"NTLMSSP\0"
 _NTLM_USER_FILE: Final = "NTLM_USER_FILE"
+_FILE_PREFIX: Final = "pep-bridge-simulator-accounts-"
+_FILE_NAME: Final = re.compile(re.escape(_FILE_PREFIX) + r"(\d+)-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class _CredentialFile:
 
     pyspnego takes NTLM credentials only from the file that the process-wide ``NTLM_USER_FILE`` names. It lives while
     any endpoint does, readable by its owner alone, and holds credentials only for the moment in which one is checked.
+    A process that was killed leaves it behind, as a rule empty; the next one takes it away.
     """
 
     def __init__(self) -> None:
@@ -82,7 +85,8 @@ class _CredentialFile:
         with self._lock:
             self._uses += 1
             if self._uses == 1:
-                handle, name = tempfile.mkstemp(prefix="pep-bridge-ntlm-")
+                _remove_left_behind(Path(tempfile.gettempdir()))
+                handle, name = tempfile.mkstemp(prefix=f"{_FILE_PREFIX}{os.getpid()}-")
                 os.close(handle)
                 self._path = Path(name)
                 self._before = os.environ.get(_NTLM_USER_FILE)
@@ -105,11 +109,37 @@ class _CredentialFile:
         """The file says who these accounts are while the context is held."""
         lines = [f"{account.domain}:{account.user}:{account.password.reveal()}\n" for account in accounts]
         with self._lock:
-            self._path.write_text("".join(lines), encoding="utf-8")
+            self._write("".join(lines))
             try:
                 yield
             finally:
-                self._path.write_text("", encoding="utf-8")
+                self._write("")
+
+    def _write(self, text: str) -> None:
+        # Private even where somebody has tidied the temporary folder and the file is made anew.
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _remove_left_behind(folder: Path) -> None:
+    for path in folder.glob(f"{_FILE_PREFIX}*"):
+        name = _FILE_NAME.match(path.name)
+        if name is not None and not _may_run(int(name[1])):
+            with contextlib.suppress(OSError):  # somebody else's, or another simulator was quicker
+                path.unlink()
+
+
+def _may_run(process_id: int) -> bool:
+    if os.name == "nt":  # os.kill would end it there
+        return True
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 credential_file = _CredentialFile()
