@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.errors import UsageError
 from cli._completion import complete_run, complete_stamp
 from cli._console import Console, JsonOption, Report, run_verb
 from cli._words import local_time, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from bridge.collection import RunRecord
+    from bridge.collection import HistoryRow, RunRecord
 
 StampOption = Annotated[
     str | None,
@@ -52,31 +53,55 @@ def history(
     since: Annotated[
         str | None, typer.Option(help="Only runs started after this: 7d, or ISO 8601.", show_default=False)
     ] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help="Only this state: done, partial, failed, stopped, ...; repeatable."),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only this type: manual, proactive, offload; repeatable."),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write them to FILE, a .csv or a .json.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was collected: time, status, window, type, size, where, id.
+    """Show what was collected: time, status, window, type, size, coverage, where, id, deliveries.
 
     [bold]Examples[/bold]
 
     pep-bridge history --stamp east --since 30d
 
-    pep-bridge history --json
+    pep-bridge history --status partial --status failed --type proactive
+
+    pep-bridge history --export history.csv
     """
 
     def work(console: Console) -> Report:
+        from typing import get_args
+
         from tzlocal import get_localzone
 
-        from bridge.collection import Journal, parse_window
+        from bridge.collection import Journal, RunState, Trigger, parse_window, read_history
+        from cli.collect import split
 
-        now = datetime.now(UTC)
-        first = parse_window(since, None, tz=get_localzone(), now=now).since if since else None
+        wanted = _known("status", split(status), [str(state) for state in RunState])
+        types = _known("type", split(kind), list(get_args(Trigger)))
+        first = parse_window(since, None, tz=get_localzone(), now=datetime.now(UTC)).since if since else None
         with Journal(ctx.obj.state()) as journal:
-            runs = [run for run in journal.runs(stamp=stamp) if first is None or run.created >= first]
-        if runs:
-            _show_runs(console, runs, ctx.obj.state())
+            rows = read_history(journal, stamp=stamp, since=first, states=wanted, kinds=types)
+        if export is not None:
+            _export(export, rows)
+            console.say(f"{len(rows)} runs written to {export}")
+        elif rows:
+            _show_history(console, rows, ctx.obj.state())
+            console.say(f"next: pep-bridge show {rows[0].run.id}")
+        elif stamp or since or wanted or types:
+            console.say("No run is like that; 'pep-bridge history' shows all.")
         else:
             console.say("Nothing was collected yet. Start: pep-bridge collect STAMP --to DEST")
-        return Report({"runs": [run.to_json() for run in runs]})
+        return Report({"runs": [row.to_json() for row in rows]})
 
     run_verb(ctx, "history", as_json, work)
 
@@ -110,6 +135,12 @@ def show(
         console.show(f"window     {local_time(found.request.window.since)} to {local_time(found.request.window.until)}")
         console.show(f"bundle     {found.facts.get('bundle') or '-'}")
         console.show(f"bundle id  {found.facts.get('bundle_id') or '-'}")
+        console.show(f"type       {found.request.trigger}; roles {', '.join(found.request.roles) or 'all'}")
+        consent = found.request.consent
+        if consent is not None:
+            console.show(f"consent    {consent.given_by}, {local_time(consent.given_at)}: {consent.text}")
+        for delivery in found.deliveries:
+            console.show(f"delivery   {delivery.words}")
         for step in found.steps:
             told = f"{local_time(step.at)}  {step.name}: {step.status}" + (f"  {step.detail}" if step.detail else "")
             console.show(f"  {told}")
@@ -140,3 +171,59 @@ def _show_runs(console: Console, runs: Sequence[RunRecord], state_dir: Path) -> 
         )
         table.add_row(*(Text(cell) for cell in cells))
     console.show_table(table)
+
+
+def _show_history(console: Console, rows: Sequence[HistoryRow], state_dir: Path) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from bridge.collection import is_live
+
+    columns = ("run", "stamp", "time collected", "status", "logs start", "logs end", "type", "size", "coverage")
+    table = Table(*columns, "bundle, id, deliveries", box=None)
+    for row in rows:
+        run, window = row.run, row.run.request.window
+        where = [run.facts.get("bundle") or "-"]
+        where += [f"id {run.facts['bundle_id']}"] if run.facts.get("bundle_id") else []
+        where += [f"-> {delivery.words}" for delivery in row.deliveries]
+        where += [run.reason] if run.reason else []
+        cells = (
+            run.id,
+            run.stamp,
+            local_time(run.created),
+            f"{run.state}{' (live)' if is_live(run, state_dir=state_dir) else ''}",
+            local_time(window.since),
+            local_time(window.until),
+            run.request.trigger,
+            size(row.size_bytes) if row.size_bytes is not None else "-",
+            row.coverage_words or "-",
+            "\n".join(where),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    console.show_table(table)
+
+
+def _known(what: str, given: tuple[str, ...], known: Sequence[str]) -> tuple[str, ...]:
+    for each in given:
+        if each not in known:
+            raise UsageError(detail=f"There is no {what} '{each}'.", fix=f"Give one of {', '.join(known)}.")
+    return given
+
+
+def _export(file: Path, rows: Sequence[HistoryRow]) -> None:
+    """Writes the rows for their owner alone, whole or not at all; the name says in which form."""
+    from bridge.collection import export_csv, export_json
+
+    form = file.suffix.lower()
+    if form not in {".csv", ".json"}:
+        raise UsageError(detail=f"{file} is neither a .csv nor a .json.", fix="Name it so.")
+    beside = file.with_name(f".{file.name}.new")
+    try:
+        beside.unlink(missing_ok=True)
+        beside.touch(mode=0o600)
+        # A spreadsheet takes UTF-8 for the machine's old code page unless a byte order mark stands first.
+        text, encoding = (export_csv(rows), "utf-8-sig") if form == ".csv" else (export_json(rows), "utf-8")
+        beside.write_text(text, encoding=encoding, newline="")
+        beside.replace(file)
+    except OSError as error:
+        raise UsageError(detail=f"{file} cannot be written: {error.strerror}.", fix="Give another file.") from error

@@ -340,7 +340,7 @@ def _watch(
             access,
             consent,
             state_dir=options.state(),
-            settings=Patience(transfer=transfer_settings(options)),
+            settings=Patience(transfer=transfer_settings(options, warn=console.warn)),
             on_event=log.event,
             tidy=lambda: _tidy(console, options, request, access.destination, limits),
         )

@@ -15,6 +15,7 @@ from bridge.collection._events import (
     Warned,
     plain_line,
 )
+from bridge.collection._history import HistoryRow, export_csv, export_json, read_history
 from bridge.collection._journal import Delivery, Journal, RunRecord, Step
 from bridge.collection._lock import LockSettings, LockState, read_lock
 from bridge.collection._outcome import Outcome
@@ -40,6 +41,7 @@ __all__ = [
     "DeliveryProgress",
     "Event",
     "HashProgress",
+    "HistoryRow",
     "Journal",
     "Landed",
     "LineChanged",
@@ -67,10 +69,13 @@ __all__ = [
     "collect",
     "default_ports",
     "deliver",
+    "export_csv",
+    "export_json",
     "is_live",
     "parse_window",
     "plain_line",
     "plan_run",
+    "read_history",
     "read_lock",
     "show",
     "stop",

@@ -83,6 +83,21 @@ class Delivery:
     updated: datetime
     run_id: str | None = None
 
+    @property
+    def words(self) -> str:
+        """``nas: done after 2 attempts (timed out)``; the error is the last one that was met."""
+        attempts = f" after {self.attempts} attempts" if self.attempts != 1 else ""
+        return f"{self.destination}: {self.state}{attempts}" + (f" ({self.last_error})" if self.last_error else "")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "destination": self.destination,
+            "state": self.state,
+            "attempts": self.attempts,
+            "last_error": self.last_error,
+            "updated": _text(self.updated),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -131,16 +146,7 @@ class RunRecord:
                 for step in self.steps
             ]
         if self.deliveries:
-            document["deliveries"] = [
-                {
-                    "destination": delivery.destination,
-                    "state": delivery.state,
-                    "attempts": delivery.attempts,
-                    "last_error": delivery.last_error,
-                    "updated": _text(delivery.updated),
-                }
-                for delivery in self.deliveries
-            ]
+            document["deliveries"] = [delivery.to_json() for delivery in self.deliveries]
         return document
 
 
