@@ -70,7 +70,9 @@ class EngineProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=dict(environment),
-                start_new_session=True,  # Ctrl-C ends the simulator, and that ends the engine in order
+                # Ctrl-C ends the simulator, and that ends the engine in order.
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         self.process_id = self._process.pid
         self._reader = threading.Thread(target=self._read_all, name="engine-output", daemon=True)
