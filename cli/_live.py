@@ -75,7 +75,8 @@ def _delivery(event: events.DeliveryProgress) -> str:
     """How far a delivery is, how fast it goes now, how long it will take, and what is being tried again."""
     parts = [f"delivered: {size(event.bytes_done)} of {size(event.bytes_total)}"]
     if event.bytes_done < event.bytes_total:
-        parts.append(f"{size(int(event.rate_bytes_per_s))}/s now")
+        if event.rate_bytes_per_s or event.seconds_left is not None:  # else nothing is known yet
+            parts.append(f"{size(int(event.rate_bytes_per_s))}/s now")
         if event.seconds_left is not None:
             parts.append(f"about {duration(event.seconds_left)} left")
     elif event.seconds_left != 0:

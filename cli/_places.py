@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.collection import Place
 from bridge.credentials import Sources, container_sas, share_credential
+from bridge.errors import UsageError
 from bridge.secrets import Credential, Secret
 from cli._console import Console
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
+
+
+_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +47,15 @@ def open_place(
 
 
 def find_place(text: str, settings: Settings, *, api_version: str | None = None) -> Place:
-    """The place that a text means: a destination's name, with ``/folder`` behind it if wanted, else a location."""
+    """The place that a text means: a destination's name, with ``/folder`` behind it if wanted, else a location.
+
+    Raises:
+        UsageError: the text is no place, holds a secret, or ``api_version`` is not a date.
+    """
     name, _, rest = text.partition("/")
     known = settings.destinations.get(name)
+    if api_version is not None and _API_VERSION.fullmatch(api_version) is None:
+        raise UsageError(detail=f"{api_version!r} is not a version of the blob service.", fix="Write it as 2019-02-02.")
     if known is None:
         return Place.parse(text, api_version=api_version)
     between = "\\" if known.location.startswith("\\\\") else "/"

@@ -29,6 +29,8 @@ PasswordStdinOption = Annotated[
     bool, typer.Option("--password-stdin", help="Read the endpoint's password from the first line of stdin.")
 ]
 
+_UNCHECKED_NAMED = 3
+
 Drive = Callable[["Control", Callable[["Event"], None]], "Outcome"]
 
 
@@ -80,12 +82,23 @@ def tell(console: Console, outcome: Outcome) -> None:
 
     if outcome.coverage is not None:
         console.show_table(coverage_table(outcome.coverage))
-    for text in (*outcome.warnings, *outcome.unchecked):
+    for text in outcome.warnings:
         console.warn(text)
+    if named := outcome.unchecked[:_UNCHECKED_NAMED]:
+        more = len(outcome.unchecked) - len(named)
+        rest = f" and {more} more (--json names all)" if more else ""
+        console.warn(f"no checksum proves {', '.join(named)}{rest}")
     if outcome.bundle_id:
         console.show(f"bundle     {outcome.bundle}")
         console.show(f"bundle id  {outcome.bundle_id}")
         console.show(f"size       {outcome.file_count} files, {size(outcome.size_bytes or 0)}")
+        if outcome.staging:
+            console.say(
+                f"the staged copy is kept, sealed as well: {outcome.staging} (--remove-staging would remove it)"
+            )
+        console.say(
+            "the endpoint keeps this session's transcript: 'pep-bridge run Close-PepSession --help' says how to fetch it"
+        )
         console.say(f"next: pep-bridge verify {_quoted(outcome.bundle or '')}")
     elif outcome.exit_code in {ExitCode.OK, ExitCode.INTERRUPTED}:
         console.say(f"run {outcome.run_id} goes on at the endpoint")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from rich.console import Console as RichConsole
 
@@ -31,6 +33,11 @@ def plain(event: DeliveryProgress, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_delivery_shows_its_rate_the_time_left_and_what_is_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
     said = plain(progress(3, left_s=125.0, detail="retrying data/a.zip"), capsys)
     assert said == "delivered: 3.0 MB of 8.0 MB, 2.5 MB/s now, about 2:05 left, retrying data/a.zip\n"
+
+
+def test_a_rate_that_is_not_known_yet_is_not_shown_as_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plain(replace(progress(1), rate_bytes_per_s=0.0), capsys) == "delivered: 1.0 MB of 8.0 MB\n"
+    assert "0 B/s now" in plain(replace(progress(1, left_s=60.0), rate_bytes_per_s=0.0), capsys)
 
 
 def test_a_delivery_that_is_not_confirmed_does_not_look_finished(capsys: pytest.CaptureFixture[str]) -> None:
