@@ -368,6 +368,12 @@ class UnsafePathError(StoreError):
     fix = "Nothing was read or written under that name."
 
 
+class NameCollisionError(StoreError):
+    """{store}: {path} differs only in case from {other}, and this store keeps one file for both"""
+
+    fix = "Choose a container, or a folder that tells upper and lower case apart."
+
+
 class StoreNotFoundError(StoreError):
     """{store}: not found: {detail}"""
 

@@ -15,7 +15,7 @@ from azure.storage.extensions.checksums import crc64
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import JournalError, StoreError, StoreNotFoundError, UsageError
+from bridge.errors import DeliveryFailedError, JournalError, StoreError, StoreNotFoundError, UsageError
 from bridge.store import Entry, FolderStore, Store, open_store, parse_destination
 from bridge.store.transfer import (
     FileFinished,
@@ -118,6 +118,20 @@ def test_a_file_that_differs_on_the_target_is_replaced_and_others_are_left_alone
         result = transfer(FolderStore(tree), target, FolderStore(tree).list())
         assert digests_in_store(target) == digests_in_folder(tree)
         assert (result.copied, result.skipped) == (1, len(digests_in_folder(tree)) - 1)
+
+
+def test_names_that_differ_only_in_case_are_refused_by_a_store_that_would_keep_one_file_for_both(
+    stores: dict[str, Store], tmp_path: Path
+) -> None:
+    source = FolderStore(make_tree(tmp_path / "twins", {"data/A.zip": 100, "data/a.zip": 100}))
+    last = [source.stat("bagit.txt")]
+    with pytest.raises(DeliveryFailedError, match=r"'data/[Aa]\.zip' differs only in case from 'data/[Aa]\.zip'"):
+        transfer(source, stores["share"], source.list("data"), last=last)
+    with pytest.raises(StoreNotFoundError):
+        stores["share"].stat("bagit.txt")
+    for other in ("folder", "container"):
+        transfer(source, stores[other], source.list("data"), last=last)
+        assert digests_in_store(stores[other]) == digests_in_store(source)
 
 
 def test_with_a_journal_a_second_delivery_reads_nothing_again(azurite: Azurite, tree: Path, tmp_path: Path) -> None:

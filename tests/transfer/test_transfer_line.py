@@ -35,6 +35,7 @@ from bridge.store.transfer import (
     parse_rate,
     transfer,
 )
+from bridge.store.transfer._tally import Tally
 from tests.support.scripted_service import Answer, Request, ScriptedService
 from tests.support.transfer_lab import KIB, MIB, MadeUpStore, TunnelProxy, close_opened, opened
 
@@ -401,6 +402,19 @@ def test_nothing_shows_all_done_before_the_service_has_confirmed_the_last_file()
         transfer(made_up({"a": 10 * MIB}), container(service.port), [TransferItem("a", 10 * MIB)], on_event=follow)
     assert fractions[-1] == 1.0
     assert all(fraction is not None and fraction < 1 for fraction in fractions[:-1])
+
+
+def test_once_all_is_acknowledged_nobody_says_how_long_the_last_yes_takes() -> None:
+    now = [0.0]
+    tally = Tally(100, 1, monotonic=lambda: now[0])
+    tally.confirmed(60)
+    now[0] = 2.0
+    assert tally.sample()
+    assert tally.progress(1, None).time_left_s
+    tally.confirmed(40)
+    waiting = tally.progress(1, None)
+    assert (waiting.time_left_low_s, waiting.time_left_s, waiting.time_left_high_s) == (None, None, None)
+    assert tally.progress(1, None, complete=True).time_left_s == 0.0
 
 
 def test_time_left_is_told_with_its_spread() -> None:

@@ -24,6 +24,7 @@ _TELL_EVERY_S = 0.2
 class _Route(Protocol):
     def begin(self, items: Iterator[TransferItem], /) -> None: ...
     def work(self) -> None: ...
+    def end(self) -> None: ...
     def abort(self) -> None: ...
     def close(self) -> None: ...
 
@@ -124,6 +125,10 @@ class _Run:
         self._lead()
         if delivery.failure is not None:
             raise self._failed(delivery.failure) from delivery.failure
+        try:
+            self._route.end()
+        except StoreError as error:
+            raise self._failed(error) from error
 
     def _lead(self) -> None:
         """What the calling thread does while the others work: read the policy, measure, tell."""

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import cast
 
-from bridge.errors import StoreCorruptError, StoreUnreachableError, UnsafePathError
+from bridge.errors import NameCollisionError, StoreCorruptError, StoreUnreachableError, UnsafePathError
 from bridge.store._protocol import PartialStore, Writer
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._delivery import Delivery, Finished, SourceChanged
 from bridge.store.transfer._events import FileStatus, TransferItem
 from bridge.store.transfer._line import Stopped
 from bridge.store.transfer._presence import Presence
+from bridge.store.transfer._twins import Twins
 
 _BUFFER_BYTES = 1 << 20
 _MOST_REPAIRS = 3
@@ -30,6 +31,7 @@ class FileCopy:
         self._items: Iterator[TransferItem] = iter(())
         self._arrived: Arrived | None = None
         self._presence: Presence | None = None
+        self._twins = Twins()
 
     def begin(self, items: Iterator[TransferItem]) -> None:
         self._items = items
@@ -53,12 +55,32 @@ class FileCopy:
 
     def _next(self) -> TransferItem | None:
         with self._lock:
-            return None if self._delivery.line.stopping.is_set() else next(self._items, None)
+            item = None if self._delivery.line.stopping.is_set() else next(self._items, None)
+            if item is not None:
+                self._twins.add(item.path)
+            return item
+
+    def end(self) -> None:
+        """Looks whether the target holds two files where two names differ only in case.
+
+        Raises:
+            NameCollisionError: it holds one.
+            StoreError: the target cannot be listed.
+        """
+        if not self._twins.pairs:
+            return
+        wanted = {path for pair in self._twins.pairs for path in pair}
+        listing = self._delivery.target.list(on_unsafe=_not_ours)
+        there = {entry.path for entry in listing if entry.path in wanted}
+        for first, second in self._twins.pairs:
+            if not {first, second} <= there:
+                raise NameCollisionError(store=self._delivery.target.location, path=ascii(second), other=ascii(first))
 
     def abort(self) -> None:
         """Nothing to wake: stores time out by themselves."""
 
     def close(self) -> None:
+        self._twins.close()
         if self._arrived is not None:
             self._arrived.close()
 

@@ -140,7 +140,7 @@ class Tally:
 
 def _time_left(left: int | None, rates: list[float]) -> tuple[float | None, float | None, float | None]:
     """Seconds left: at the mean rate seen, and as short and as long as the fast and slow fifth of the samples say."""
-    if left is None or not rates or sum(rates) <= 0:
+    if not left or not rates or sum(rates) <= 0:  # all sent is not all confirmed: nobody knows how long that takes
         return None, None, None
     ordered = sorted(rates)
     mean = sum(ordered) / len(ordered)
