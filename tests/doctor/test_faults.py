@@ -333,7 +333,7 @@ def test_a_stamp_whose_clock_is_wrong_is_told_apart(
 def test_this_machines_own_wrong_clock_is_told_apart(subject: MakeSubject) -> None:
     check = only_failed(examine(subject(), now=lambda: datetime.now(UTC) + timedelta(minutes=12)), "clock")
     assert "Set this machine's clock" in check.fix
-    assert "AzS-ERCS01 720 s behind" in check.evidence or "AzS-ERCS01 721 s behind" in check.evidence
+    assert re.search(r"AzS-ERCS01 7[12]\d s behind", check.evidence)
 
 
 # -- shares -----------------------------------------------------------------------------------------------------------
@@ -649,13 +649,15 @@ def test_two_causes_end_with_the_code_of_the_preflight(subject: MakeSubject, sam
 
 
 def test_a_check_that_hangs_costs_the_others_nothing(subject: MakeSubject, samba: Samba) -> None:
+    healthy = subject()
     with TcpProxy(samba.host, samba.port) as line:
         line.stall()
         place = Place.parse(f"smb://127.0.0.1:{line.port}/bundles")
-        diagnosis = examine(subject(place, samba.credential), patience_s=3.0)
-    check = only_failed(diagnosis, "destination")
-    assert "no answer in time" in check.evidence
-    assert find(diagnosis, "commands").state == "ok"
+        away = moved(healthy.stamp, closed_port(), closed_port(), closed_port())  # a session may take its time here
+        diagnosis = examine(replace(subject(place, samba.credential), stamp=away), patience_s=4.0)
+    assert "no answer in time" in find(diagnosis, "destination").evidence
+    assert find(diagnosis, "portal").state == "ok"
+    assert find(diagnosis, "internet").state == "ok"
 
 
 def test_the_document_has_state_evidence_and_fix_of_every_check(subject: MakeSubject) -> None:
