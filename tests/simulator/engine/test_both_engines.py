@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pypsrp.powershell import PowerShell
 
 from bridge.simulator import EndpointServer
 from bridge.simulator.engine import PowerShellEngine
+from bridge.simulator.stamp import SimulatedStamp, StampOptions
 from tests.support.engine_scenarios import COMMANDS, STOPPED, answer, ask, plain, run, until
 from tests.support.pep_client import command, opened
 
@@ -175,3 +177,33 @@ def test_what_was_written_before_a_stop_is_kept(engine: Any) -> None:
     assert until(lambda: shell.poll_invoke() or shell.output)
     shell.stop()
     assert answer(shell)["output"] == ["waiting"]
+
+
+STAMP_QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("Get-AzureStackLog", {"FilterByRole": ["Storage"], "FilterByResourceProvider": ["Microsoft.X"]}),
+    ("Get-AzureStackLog", {"OutputPath": "/x", "OutputSharePath": SHARE}),
+    ("Get-AzureStackLog", {"FilterByLogType": "Nonsense"}),
+    ("Get-AzureStackLog", {"FromDate": "2024-03-12T08:00:00+00:00", "ToDate": "2024-03-11T08:00:00+00:00"}),
+    ("Get-AzureStackStampInformation", {}),
+    ("Get-VirtualDisk", {"FriendlyName": "SU1_Public"}),
+    ("Get-SupportSessionInfo", {}),
+    ("Get-ActionStatus", {}),
+    ("Test-AzureStack", {"DetailedResults": True}),
+    ("Invoke-AzureStackOnDemandLog", {"FilterByRole": ["OEM"]}),
+)
+
+
+def stamp_answers(engine: PowerShellEngine | None) -> dict[str, Any]:
+    moment = datetime(2024, 3, 12, 8, tzinfo=UTC)
+    options = StampOptions(duration_s=0.1, size_bytes=1000, starts_at=moment)
+    with SimulatedStamp(options, engine=engine) as stamp, opened(stamp.servers[0], **PATIENT) as pool:
+        known = command(pool, "Get-Command").invoke(remote_stream_options=0)
+        answers: dict[str, Any] = {"names": sorted({str(plain(each)[1]["Name"]) for each in known})}
+        for question in STAMP_QUESTIONS:
+            answers[str(question)] = ask(pool, question)
+    return answers
+
+
+@pytest.mark.engine
+def test_the_stamps_own_commands_are_the_same_in_a_real_powershell(pwsh: str) -> None:
+    assert stamp_answers(PowerShellEngine(Path(pwsh))) == stamp_answers(None)
