@@ -96,9 +96,7 @@ def tell(console: Console, outcome: Outcome) -> None:
             console.say(
                 f"the staged copy is kept, sealed as well: {outcome.staging} (--remove-staging would remove it)"
             )
-        console.say(
-            "the endpoint keeps this session's transcript: 'pep-bridge run Close-PepSession --help' says how to fetch it"
-        )
+        console.say("the endpoint keeps its transcript: 'pep-bridge run Close-PepSession --help' tells how to fetch it")
         console.say(f"next: pep-bridge verify {_quoted(outcome.bundle or '')}")
     elif outcome.exit_code in {ExitCode.OK, ExitCode.INTERRUPTED}:
         console.say(f"run {outcome.run_id} goes on at the endpoint")
