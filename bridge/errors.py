@@ -168,7 +168,7 @@ class AuthenticationFailedError(EndpointError):
 
     exit_code = ExitCode.AUTHENTICATION
     fix = (
-        "Check user name (domain\\\\CloudAdmin) and password. Do not try again and again: the account may be"
+        "Check user name (domain\\CloudAdmin) and password. Do not try again and again: the account may be"
         " locked out."
     )
 
@@ -207,6 +207,8 @@ class QuotaExceededError(EndpointError):
 
 class CommandFailedError(EndpointError):
     """{command} failed on the endpoint ({error_id}): {detail}"""
+
+    fix = "These are the endpoint's own words; 'pep-bridge doctor STAMP --to DEST' checks stamp and destination."
 
 
 class SessionLostError(EndpointError):

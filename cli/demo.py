@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, UsageError
 from cli._console import Console, Globals, JsonOption, Report, run_verb
 
 _START_TIMEOUT_S = 60.0
@@ -42,7 +42,12 @@ def demo(
 
     def work(console: Console) -> Report:
         folder = output.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                detail=f"{folder} cannot be made: {error.strerror}.", fix="Give --output FOLDER in a folder of yours."
+            ) from error
         with tempfile.TemporaryDirectory(prefix="pep-bridge-demo-") as scratch:
             simulate = ["simulate", "--duration", duration, "--size", size, "--output-root", str(folder)]
             with _simulator(console, simulate, Path(scratch) / "ready.json") as ready:

@@ -138,6 +138,9 @@ def main() -> None:
             sys.exit(int(ExitCode.USAGE))
         code = app(arguments, prog_name=PROGRAM, standalone_mode=False)
     except TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without its verb; its message is the whole help
+            print(error.format_message())  # noqa: T201
+            sys.exit(int(ExitCode.USAGE))
         code = _leave(arguments, UsageError(detail=_sentence(error), fix=_where_to_look(arguments)))
     except BridgeError as error:
         code = _leave(arguments, error)
@@ -170,10 +173,20 @@ def _sentence(error: TyperException) -> str:
 
 
 def _verb_of(arguments: list[str]) -> str:
-    names = {command.name or "" for command in app.registered_commands} | {
-        getattr(command.callback, "__name__", "") for command in app.registered_commands
-    }
-    return next((argument for argument in arguments if argument in names), "")
+    """The verb among the arguments, ``config show`` for one of a group; empty where there is none."""
+    groups = {group.name or "": group.typer_instance for group in app.registered_groups}
+    own = _names(app)
+    for number, word in enumerate(arguments):
+        group = groups.get(word)
+        if group is not None:
+            return " ".join([word, *[each for each in arguments[number + 1 : number + 2] if each in _names(group)]])
+        if word in own:
+            return word
+    return ""
+
+
+def _names(group: typer.Typer) -> set[str]:
+    return {str(command.name or getattr(command.callback, "__name__", "")) for command in group.registered_commands}
 
 
 def _where_to_look(arguments: list[str]) -> str:

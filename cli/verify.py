@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.errors import VerificationFailedError
+from bridge.errors import NotABundleError, VerificationFailedError
 from cli._completion import complete_bundle
 from cli._console import Console, Globals, JsonOption, Report, run_verb
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bridge.bundle import VerificationReport
 
 _SHOWN = 50
+_NOT_SEALED = "not-sealed"
 
 
 def verify(
@@ -62,16 +63,24 @@ def check(
             report = verify_bundle(store, fast=fast, on_progress=lambda p: bar.update(p.bytes_done, p.bytes_total))
     finally:
         store.close()
+    if any(finding.kind == _NOT_SEALED for finding in report.findings):
+        error = NotABundleError(
+            where=store.location,
+            detail="it has no bagit.txt: nothing is there, it is another folder, or it was never sealed",
+            fix="Give the folder that holds bagit.txt ('pep-bridge history' shows where bundles are). A collection that"
+            " was cut short is sealed by 'pep-bridge attach'.",
+        )
+        return Report(report.to_json() | {"bundle": store.location}, error.exit_code, [error])
     _show(console, store.location, report)
     data = report.to_json() | {"bundle": store.location}
     if report.ok:
         return Report(data)
-    error = VerificationFailedError(
+    failure = VerificationFailedError(
         where=store.location,
         detail=_count(report),
         fix="Deliver it again from a copy that verifies, or collect again; the findings name each file.",
     )
-    return Report(data, error.exit_code, [error])
+    return Report(data, failure.exit_code, [failure])
 
 
 def _count(report: VerificationReport) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +67,31 @@ def test_what_an_example_types_is_what_the_verb_takes(page: HelpPage) -> None:
         for word in example.command.split():
             if word.startswith("--"):
                 assert word.partition("=")[0] in options, example.command
+
+
+@pytest.mark.parametrize("group", ["stamp", "config", "watch"])
+def test_a_group_without_its_verb_shows_its_help(group: str) -> None:
+    done = run(group)
+    assert done.returncode == 2
+    assert f"Usage: pep-bridge {group} " in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_mistake_in_a_verb_of_a_group_points_to_the_help_of_that_verb() -> None:
+    assert "'pep-bridge config show --help'" in run("config", "show", "--bogus").stderr
+
+
+@pytest.mark.parametrize("place", [".", "nothing-is-here"])
+def test_what_is_no_bundle_is_said_once_and_not_file_by_file(place: str) -> None:
+    done = run("verify", place)
+    assert done.returncode == 9
+    assert done.stdout == ""
+    assert "bagit.txt" in done.stderr
+    assert "fix: " in done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_no_defect_of_the_demo(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("demo", "--output", str(tmp_path / "file" / "there"))
+    assert done.returncode == 2
+    assert "--output" in done.stderr
