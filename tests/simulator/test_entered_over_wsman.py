@@ -1,4 +1,4 @@
-"""What a session entered over WinRM shows and how it is left: Out-Default writes to the host, exit pops the runspace."""
+"""A session entered over WinRM shows its output (Out-Default writes to the host) and can be left (exit pops it)."""
 
 from __future__ import annotations
 
