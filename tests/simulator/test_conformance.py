@@ -196,11 +196,11 @@ def document() -> str:
         "",
         "## Beyond the recordings",
         "",
-        "* `test_binder_against_engine.py` puts random commands with parameter sets, and dates, to the engine and to the",
-        "  simulated binder: the same parameters are bound, or the same error names the same parameter. Wording is 5.1's.",
-        "* `test_answers_of_windows.py` holds the WSMan answers (Create, Receive, Command, Signal, Disconnect, Reconnect,",
-        "  Connect, Delete, faults) against pypsrp's recordings of Windows hosts: each has elements, order, namespaces and",
-        "  attributes that a real host sent. No difference is known.",
+        "* `test_binder_against_engine.py` puts random commands with parameter sets, and dates, to the engine and to",
+        "  the simulated binder: the same parameters are bound, or the same error names the same parameter.",
+        "* `test_answers_of_windows.py` holds the WSMan answers (Create, Receive, Command, Signal, Disconnect,",
+        "  Reconnect, Connect, Delete, faults) against pypsrp's recordings of Windows hosts: each has the elements, the",
+        "  order, the namespaces and the attributes that a real host sent. No difference is known.",
         "",
     ]
     return "\n".join(lines)
