@@ -18,7 +18,7 @@ from bridge.secrets import Credential, Secret
 from bridge.settings import load_settings
 from bridge.simulator.stamp import SimulatedStamp, StampOptions
 from bridge.stamp import Stamp
-from bridge.watch import Alert, ArmAlerts, EndpointAlerts, Health, static_token
+from bridge.watch import Alert, ArmAlerts, EndpointAlerts, Health, IdentityToken, static_token
 from bridge.watch._health import _find_alerts, checked_arm_url, read_metadata
 
 NODE = "FRP.Heartbeat.PhysicalNode"
@@ -248,3 +248,13 @@ def test_a_summary_that_failed_without_an_alert_in_it_is_not_good_health(tmp_pat
     with SimulatedStamp(StampOptions(faults=("test-fails:AzsAlertSummary",))) as broken:
         with pytest.raises(HealthUnknownError, match="not passed"):
             endpoint(broken, tmp_path).read()
+
+
+def test_a_principal_that_cannot_log_in_is_told_with_the_variables_to_set(
+    simulated: SimulatedStamp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, "adfs")
+    with pytest.raises(HealthUnknownError, match="no token") as caught:
+        IdentityToken(simulated.name, simulated.portal.url)()
+    assert "AZURE_CLIENT_ID" in caught.value.advice
