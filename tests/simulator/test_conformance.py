@@ -199,8 +199,8 @@ def document() -> str:
         "* `test_binder_against_engine.py` puts random commands with parameter sets, and dates, to the engine and to",
         "  the simulated binder: the same parameters are bound, or the same error names the same parameter.",
         "* `test_answers_of_windows.py` holds the WSMan answers (Create, Receive, Command, Signal, Disconnect,",
-        "  Reconnect, Connect, Delete, faults) against pypsrp's recordings of Windows hosts: each has the elements, the",
-        "  order, the namespaces and the attributes that a real host sent. No difference is known.",
+        "  Reconnect, Connect, Delete, faults) against pypsrp's recordings of Windows hosts: each has the elements,",
+        "  the order, the namespaces and the attributes that a real host sent. No difference is known.",
         "",
     ]
     return "\n".join(lines)
