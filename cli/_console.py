@@ -17,6 +17,7 @@ import typer
 
 from bridge.errors import BridgeError, ExitCode, InterruptedRunError
 from bridge.secrets import Scrubber, Secret
+from cli._words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -77,7 +78,7 @@ class Console:
 
     def say(self, text: str = "") -> None:
         """A message on stderr."""
-        print(self.scrub.text(text), file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(self.scrub.text(text)), file=sys.stderr, flush=True)  # noqa: T201
 
     def warn(self, text: str) -> None:
         self.say(f"warning: {text}")
@@ -85,7 +86,7 @@ class Console:
     def show(self, text: str = "") -> None:
         """Data for people on stdout."""
         if not self.as_json:
-            print(self.scrub.text(text), flush=True)  # noqa: T201
+            print(printable(self.scrub.text(text)), flush=True)  # noqa: T201
 
     def show_table(self, table: Table) -> None:
         """A table for people on stdout."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cli._words import size
+from cli._words import printable, size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,10 +22,10 @@ def coverage_table(coverage: Mapping[str, Any]) -> Table:
     for role in sorted(coverage.get("roles", ()), key=lambda role: (role["state"] == "collected", role["name"])):
         state = role["state"]
         table.add_row(
-            Text(role["name"]),
+            Text(printable(role["name"])),
             Text(state, style=_STYLES.get(state, "red")),
             str(role["zip_count"]),
             size(role["size_bytes"]),
-            Text("" if state == "collected" else role["explanation"]),
+            Text("" if state == "collected" else printable(role["explanation"])),
         )
     return table

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from bridge import collection as events
 from bridge.endpoint import Record, Stream
 from cli._console import Console
-from cli._words import duration, size
+from cli._words import duration, printable, shortened, size
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -64,7 +64,7 @@ class _Lines:
             if now - self._last.get(type(event), -_LINE_EVERY_S) < _LINE_EVERY_S:
                 return
             self._last[type(event)] = now
-        self._console.say(line)
+        self._console.say(shortened(line))
 
 
 def _line(event: events.Event) -> str | None:
@@ -150,7 +150,10 @@ class _Screen:
 
     def _message(self, kind: str, text: str) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
-        self.messages.append((kind, self.console.scrub.text(text)))
+        self.messages.append((kind, self._clean(text)))
+
+    def _clean(self, text: str) -> str:
+        return shortened(printable(self.console.scrub.text(text)))
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
@@ -162,7 +165,7 @@ class _Screen:
             line_style = "" if self.line.startswith("up") else "yellow"
             yield Text(f"line: {self.line}", style=line_style, overflow="ellipsis", no_wrap=True)
             if self.moving:
-                yield Text(self.moving, overflow="ellipsis", no_wrap=True)
+                yield Text(self._clean(self.moving), overflow="ellipsis", no_wrap=True)
             yield from self._draw_roles((options.height or console.height) - _FRAME_ROWS)
             for kind, text in self.messages:
                 style = "red" if kind == "error" else "yellow"
@@ -178,7 +181,7 @@ class _Screen:
             yield Padding(ProgressBar(total=100, completed=min(self.percent, 100)), (0, 0))
         if self.doing:
             told = f"the endpoint says: {self.doing}" + (f" ({self.percent} %)" if self.percent >= 0 else "")
-            yield Text(self.console.scrub.text(told), overflow="ellipsis", no_wrap=True)
+            yield Text(self._clean(told), overflow="ellipsis", no_wrap=True)
         if self.landed is not None:
             counts = ", ".join(f"{count} {kind}s" for kind, count in self.counts.items())
             told = f"landed: {self.landed.files} files, {size(self.landed.size_bytes)}, {size(int(self.rate))}/s"
@@ -194,7 +197,7 @@ class _Screen:
         table = Table("role", "zips", "bytes", box=None, pad_edge=False)
         for role in latest[:rows]:
             found = self.landed.roles[role]
-            table.add_row(Text(role), str(found.zips), size(found.size_bytes))
+            table.add_row(Text(self._clean(role)), str(found.zips), size(found.size_bytes))
         yield table
         if len(latest) > rows:
             yield Text(f"... and {len(latest) - rows} more roles", style="dim")

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
+# C0 and C1 controls but tab and line feed, marks that turn the direction of writing, line separators, half characters.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def printable(text: str) -> str:
+    """The text with what could redraw or mislead a terminal written out; the other end may have sent it."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def shortened(text: str, most: int = 1000) -> str:
+    """The text, or its beginning and how much more there is."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text) - most:,} more characters)"
 
 
 def size(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -127,6 +128,9 @@ def options(
 def main() -> None:
     """The entry point of the console script."""
     arguments = sys.argv[1:]
+    for name in ("azure", "urllib3", "requests", "smbprotocol", "spnego", "pypsrp", "psrpcore"):
+        # Without a handler Python prints a library's warnings on stderr, and a URL in one would carry its SAS.
+        logging.getLogger(name).addHandler(logging.NullHandler())
     os.umask(0o077)  # logs hold personal data: whatever this process makes is for its owner alone
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name from a stamp must not end the program on a cp1252 console
