@@ -5,13 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test bench lint format docs kit lock clean
+.PHONY: demo test soak bench lint format docs kit lock clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/pep-bridge demo
 
 test: $(VENV)/dev.stamp tools
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+# An hour of runs with random faults (SOAK_ARGS="--minutes 5 --seed 4"), and every moment at which a client is killed.
+soak: $(VENV)/dev.stamp tools
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+	PEP_BRIDGE_ALL_KILLS=1 $(BIN)/python -m pytest tests/collection/test_kill.py
 
 bench: $(VENV)/dev.stamp
 	tools/setup_test_servers.sh --bench

@@ -1,0 +1,155 @@
+"""What must be true of every run of the soak, whatever happened to it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from bridge.bundle import FindingKind, Verdict, read_bundle, verify
+from bridge.collection import Place, RunRecord, RunState, read_lock
+from bridge.collection._ports import open_place
+from bridge.collection._states import LEGAL
+from bridge.errors import NotABundleError, StoreError
+from bridge.store import Store
+from tests.soak.stamp_process import StampProcess
+from tests.soak.world import ViolationError, World, can_be_tried_again
+
+_GRACE_S = 5.0
+_NOT_SEEN_TO_END = {"still", "overdue", "interrupted"}
+_HOSTILE = {FindingKind.UNSAFE_PATH, FindingKind.UNEXPECTED, FindingKind.UNHASHED}
+_SEALED = {RunState.DONE, RunState.PARTIAL}
+
+
+def judge(world: World, stamp: StampProcess, reference: dict[str, str] | None) -> list[RunRecord]:
+    """The runs of a world, all of whose promises were kept.
+
+    Raises:
+        ViolationError: one was not; it says which.
+    """
+    runs = []
+    for state_dir in world.state_dirs:
+        if (state_dir / "journal.sqlite").exists():
+            _check_journal(state_dir / "journal.sqlite")
+            run = world.latest(state_dir)
+            if run is not None:
+                runs.append(run)
+        _no_secret_below(world, state_dir)
+    for run in runs:
+        _check_run(world, run, reference)
+    report = stamp.report()
+    _check_stamp(world, runs, report)
+    _check_locks(world, runs)
+    _nothing_left_over(stamp, runs)
+    return runs
+
+
+def payload_of(world: World, run: RunRecord) -> dict[str, str]:
+    """Name and digest of every zip of a sealed bundle: the output log and the folder's name hold times."""
+    with _opened(world, world.destination) as store:
+        return {
+            file.path.rsplit("/", 1)[-1]: file.sha256
+            for file in read_bundle(store.at(run.bundle_name)).files()
+            if file.path.endswith(".zip")
+        }
+
+
+def _check_run(world: World, run: RunRecord, reference: dict[str, str] | None) -> None:
+    _need(run.state.is_final, f"run {run.id} is still {run.state} after everybody attached in fair weather")
+    _need(not can_be_tried_again(run), f"run {run.id} cannot be finished in fair weather: {run.reason}")
+    if run.state in {RunState.FAILED, RunState.STOPPED}:
+        _need(bool(run.reason) or run.state is RunState.STOPPED, f"run {run.id} is {run.state} and does not say why")
+    story = [RunState(step.name) for step in run.steps if step.status == "state"]
+    _need(story[0] is RunState.PLANNED, f"the story of run {run.id} begins with {story[0]}")
+    for old, new in pairwise(story):
+        _need(new in LEGAL[old], f"run {run.id} went from {old} to {new}")
+    _need(story[-1] is run.state, f"run {run.id} is {run.state}, and its story ends with {story[-1]}")
+    sealed = {place.text: _check_bundle(world, place, run) for place in world.places()}
+    if run.state in _SEALED:
+        _need(sealed[world.destination.text], f"run {run.id} is {run.state} and has no bundle")
+    if run.state is RunState.DONE and reference is not None and world.plan.spares_the_payload:
+        _need(payload_of(world, run) == reference, f"run {run.id} is done with another payload than undisturbed")
+    with _opened(world, world.written()) as store:
+        arrived = [entry.path for entry in store.list(f"{run.bundle_name}/data", on_unsafe=lambda _: None)]
+    _need(not arrived or any(sealed.values()), f"run {run.id} is {run.state}; {len(arrived)} files arrived, unsealed")
+
+
+def _check_bundle(world: World, place: Place, run: RunRecord) -> bool:
+    """Whether a sealed bundle is there; one that is verifies."""
+    with _opened(world, place) as store:
+        bundle = store.at(run.bundle_name)
+        try:
+            read_bundle(bundle)
+        except (NotABundleError, StoreError):
+            return False
+        report = verify(bundle)
+        hostile = any(fault.startswith("hostile-names") for fault in world.plan.faults)
+        bad = [finding for finding in report.findings if not (hostile and finding.kind in _HOSTILE)]
+        _need(report.verdict is Verdict.VERIFIED or (hostile and not bad), f"{report.where}: {bad[:3]}")
+        return True
+
+
+def _check_stamp(world: World, runs: list[RunRecord], report: dict[str, Any]) -> None:
+    _need(not report["dangerous_calls"], f"dangerous commands were called: {report['dangerous_calls']}")
+    for run in runs:
+        own = [each for each in report["collections"] if run.bundle_name in each["location"]]
+        _need(len(own) <= 1, f"run {run.id} started {len(own)} collections")
+        _need(bool(own) or run.state not in _SEALED, f"run {run.id} is {run.state} without a collection")
+    busy = any(fault.startswith("other-collection-running") for fault in world.plan.faults)
+    extra = report["calls"] - len(report["collections"])
+    _need(busy or extra <= 0, f"{extra} collections were asked for beside a live one")
+
+
+def _check_locks(world: World, runs: list[RunRecord]) -> None:
+    may_be_held = {run.id for run in runs if run.facts.get("end", {}).get("how") in _NOT_SEEN_TO_END}
+    for place in world.places():
+        with _opened(world, place) as store:
+            lock = read_lock(store, runs[0].stamp) if runs else None
+        _need(
+            lock is None or not lock.held or lock.run_id in may_be_held,
+            f"the lock in {place.text} is still held: {lock}",
+        )
+
+
+def _nothing_left_over(stamp: StampProcess, runs: list[RunRecord]) -> None:
+    if any(run.facts.get("end", {}).get("how") in _NOT_SEEN_TO_END for run in runs):
+        return  # what may still run is left alone
+    deadline = time.monotonic() + _GRACE_S
+    # What could not be ended on a broken line is journalled, and ended by the next run of this stamp.
+    known = {ids["shell_id"] for run in runs for ids in run.facts.get("opening", ())}
+    while shells := [shell for shell in stamp.report()["shells"] if shell.split()[-1] not in known]:
+        _need(time.monotonic() < deadline, f"sessions are left on the endpoint: {shells}")
+        time.sleep(0.2)
+
+
+def _check_journal(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    _need(answer == "ok", f"the journal is damaged: {answer}")
+
+
+def _no_secret_below(world: World, folder: Path) -> None:
+    secrets = [world.password, world.lab.samba.credential.password, *filter(None, [world.sas])]
+    signs = [secret.reveal().split("sig=")[-1].encode() for secret in secrets]
+    for path in (*folder.rglob("*"), world.log):
+        if path.is_file():
+            content = path.read_bytes()
+            _need(not any(sign in content for sign in signs), f"a secret stands in {path}")
+
+
+@contextmanager
+def _opened(world: World, place: Place) -> Iterator[Store]:
+    store = open_place(place, world.secret_of(place))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _need(holds: bool, broken: str) -> None:
+    if not holds:
+        raise ViolationError(broken)

@@ -1,0 +1,141 @@
+"""What happens to one run of the soak: everything follows from the seed and the step."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+WAYS = ("folder", "folder staged", "share", "share to container", "direct")
+
+# What the stamp does wrong, by the registry's names. Faults of the payload leave a partial bundle at best.
+_PAYLOAD_FAULTS = (
+    "role-fails:any",
+    "role-empty:any",
+    "role-truncated:any",
+    "role-hangs:any",
+    "node-missing:AzS-ERCS02",
+    "vm-off:AzS-SRNG01",
+    "staging-disk-full:{percent}",
+    "leaky-logs",
+    "hostile-records",
+    "hostile-names",
+)
+_LINE_FAULTS = (
+    "connection-cut:{few}",
+    "connection-stalls:{few}",
+    "idle-close:1s",
+    "disconnected-buffer:2KB",
+    "ercs-dies:AzS-ERCS01@{moment}s",
+    "ercs-dies:AzS-ERCS01@{moment}s-{later}s",
+    "ercs-dies:AzS-ERCS02@{moment}s-{later}s",
+    "ercs-refuses:AzS-ERCS01",
+    "collection-outlives-session",
+    "output-late:0.4s",
+    "wrong-clock:-10m",
+    "wrong-clock:10m",
+    "other-collection-running:3s",
+)
+_REFUSALS = ("quota-exceeded", "access-denied", "no-such-configuration")
+DISTURBANCES = ("kill", "kill", "kill", "term", "interrupt", "interrupt twice", "pause", "stop", "nothing")
+WEATHER = ("cut", "reset", "stall", "refuse", "swallow", "cut after", "share cut")
+HARMLESS_TO_THE_PAYLOAD = frozenset(fault.split(":")[0] for fault in _LINE_FAULTS) | {"hostile-records", "leaky-logs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What is done to the client ``delay_s`` after it was started; ``lasts_s`` is for a pause."""
+
+    kind: str
+    delay_s: float
+    lasts_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gust:
+    """What the line does ``at_s`` after the beginning of the run, and for how long."""
+
+    kind: str
+    at_s: float
+    lasts_s: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """One run with all its bad luck."""
+
+    seed: int
+    step: int
+    way: str
+    faults: tuple[str, ...]
+    stamp_seed: int
+    detach: bool
+    race: bool
+    disturbances: tuple[Disturbance, ...]
+    weather: tuple[Gust, ...]
+
+    @property
+    def spares_the_payload(self) -> bool:
+        """Whether a done run must hold just what an undisturbed one does."""
+        return {fault.split(":")[0] for fault in self.faults} <= HARMLESS_TO_THE_PAYLOAD
+
+    def __str__(self) -> str:
+        parts = [self.way, *self.faults, *(f"{each.kind}@{each.delay_s:.2f}" for each in self.disturbances)]
+        parts += [f"line {gust.kind}@{gust.at_s:.2f}" for gust in self.weather]
+        return ", ".join([*parts, *(["detach"] if self.detach else []), *(["race"] if self.race else [])])
+
+
+def make_plan(seed: int, step: int) -> RunPlan:
+    """The plan of one step; the same for the same numbers."""
+    dice = random.Random(f"{seed}/{step}")
+    way = dice.choice(WAYS)
+    return RunPlan(
+        seed=seed,
+        step=step,
+        way=way,
+        faults=_faults(dice, way),
+        stamp_seed=dice.choice((7, 8)),
+        detach=dice.random() < 0.2,
+        race=dice.random() < 0.2,
+        disturbances=tuple(
+            Disturbance(dice.choice(DISTURBANCES), dice.uniform(0.3, 3.5), dice.uniform(0.3, 3.0))
+            for _ in range(dice.choice((0, 1, 1, 2, 3)))
+        ),
+        weather=tuple(
+            sorted(
+                (
+                    Gust(
+                        dice.choice(WEATHER),
+                        dice.uniform(0.5, 6.0),
+                        dice.uniform(0.2, 3.0),
+                        dice.randrange(200, 60_000),
+                    )
+                    for _ in range(dice.choice((0, 0, 1, 2, 4)))
+                ),
+                key=lambda gust: gust.at_s,
+            )
+        ),
+    )
+
+
+def _faults(dice: random.Random, way: str) -> tuple[str, ...]:
+    if dice.random() < 0.03:
+        return (dice.choice(_REFUSALS),)
+    kinds = dice.sample(_PAYLOAD_FAULTS, dice.choice((0, 0, 0, 1, 2)))
+    kinds += dice.sample(_LINE_FAULTS, dice.choice((0, 1, 1, 2, 3)))
+    if "collection-outlives-session" in kinds:  # what hangs for longer than the patience would be sealed too early
+        kinds = [kind for kind in kinds if not kind.startswith("role-hangs")]
+    if way in {"direct", "share"}:  # control characters in blob names break the emulator's own listing
+        kinds = [kind for kind in kinds if kind != "hostile-names"]
+    moment = dice.uniform(1.0, 5.0)
+    texts = (
+        kind.format(
+            percent=dice.randrange(10, 90),
+            few=dice.randrange(1, 9),
+            moment=round(moment, 2),
+            later=round(moment + dice.uniform(0.5, 6.0), 2),
+        )
+        for kind in kinds
+    )
+    by_name = {text.split(":")[0]: text for text in texts}  # two outages would contradict each other
+    return tuple(by_name.values())
