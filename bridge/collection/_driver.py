@@ -24,11 +24,12 @@ from bridge.collection._request import Access, Place
 from bridge.collection._session_log import SessionLog, scrubbed
 from bridge.collection._settings import Settings
 from bridge.collection._states import RunState
-from bridge.collection._watch import Snapshot, Waited, Watcher, look, wait_for_output
+from bridge.collection._watch import Snapshot, Waited, Watcher, has_ended, look, wait_for_output
 from bridge.collection._work import Control, Leave, Lost, follow
 from bridge.endpoint import Record
 from bridge.errors import (
     BridgeError,
+    CommandUncertainError,
     DeliveryFailedError,
     EndpointError,
     EndpointUnreachableError,
@@ -103,6 +104,8 @@ class Driver:
         self._stop_seen_at = 0.0
         self._stop_seen = False
         self._working_since: float | None = None
+        self._line_down_since: float | None = None
+        self._told_of_the_others = False
         self._landed = False
 
     # -- the machine --------------------------------------------------------------------------------------------------
@@ -202,6 +205,7 @@ class Driver:
                 return
 
     def _start(self) -> None:
+        self._end_what_was_opened()
         if self._run.facts.get("session"):
             self._locks.take_back()
             if self._is_really_gone():
@@ -228,23 +232,35 @@ class Driver:
                     plan.commands,
                     line_deadline_s=self._settings.line_deadline_s,
                     idle_timeout_s=request.timeout_minutes * 60 + 2 * 3600,
+                    before_open=self._remember_opening,
                     before_send=self._remember_session,
                     on_line=self._line_changed,
                 )
-        except SessionLostError as error:
-            if not self._journal.run(self._run.id).facts.get("session"):
-                raise
-            # It may have been sent: only the output folder can tell now.
+        except CommandUncertainError as error:
             self._note(lost=self._lost_facts(error))
         self._move(RunState.RUNNING)
 
+    def _remember_opening(self, ids: SessionIdsJson) -> None:
+        self._note(opening=[*self._run.facts.get("opening", ()), dict(ids)])
+
+    def _end_what_was_opened(self) -> None:
+        """A process that was killed, or lost its line, between opening a session and sending its command left it idle:
+        such sessions count against the five that Windows allows an account. One try each; in the end they time out."""
+        for run in self._journal.runs(stamp=self._run.stamp):
+            if run.facts.get("opening") and (run.id == self._run.id or run.state.is_final):
+                for ids in run.facts["opening"]:
+                    with suppress(EndpointError):
+                        self._ports.endpoint.end(self._run.request.stamp, self._access.endpoint, ids)
+                self._journal.note(run.id, opening=None)
+        self._run = self._journal.run(self._run.id)
+
     def _remember_session(self, ids: SessionIdsJson, endpoint: str) -> None:
-        self._note(session=dict(ids), endpoint=endpoint, command_sent=_text(self._ports.now()))
+        self._note(session=dict(ids), endpoint=endpoint, command_sent=_text(self._ports.now()), opening=None)
 
     def _is_really_gone(self) -> bool:
         """Whether the command whose ids were journalled never ran: no session, and no output even after a while."""
         try:
-            self._command = self._attach()
+            self._command = self._attach_patiently()
         except SessionGoneError:
             pass
         except (SessionLostError, EndpointUnreachableError) as error:
@@ -269,8 +285,9 @@ class Driver:
         if self._command is None:
             self._take_command_back()
         self._working_since = time.monotonic()
+        self._line_down_since = None
         ended: CommandEnd | Lost
-        with self._watcher():
+        with self._watcher() as watcher:
             if self._command is None:
                 ended = Lost(SessionLostError(host=self._run.facts.get("endpoint"), detail="it is not to be had"))
             else:
@@ -278,14 +295,15 @@ class Driver:
                     ended = follow(
                         self._command,
                         on_record=lambda record: self._record_arrived(log, record),
-                        leave=self._wanted,
+                        leave=lambda: self._wanted(watcher),
                     )
                     if log.lost:
                         self._warn(f"{log.lost} records could not be written to {log.path}: is the disk full?")
                         self._note(records_not_written=self._run.facts.get("records_not_written", 0) + log.lost)
         match ended:
             case Lost(error=error):
-                self._without_session(error)
+                now = time.monotonic()
+                self._without_session(error, max(watcher.changed_at, self._line_down_since or now))
             case CommandEnd(state="disconnected"):
                 self._detached()
             case CommandEnd():
@@ -294,22 +312,43 @@ class Driver:
     def _take_command_back(self) -> None:
         try:
             with self._journal.step(self._run.id, "attach"):
-                self._command = self._attach()
+                self._command = self._attach_patiently()
         except (SessionLostError, EndpointUnreachableError) as error:
             self._note(lost=self._lost_facts(error))
             self._warn(f"the session could not be taken back: {error}")
+
+    def _attach_patiently(self) -> RunningCommand:
+        """Asks for the session until the deadline, or until the output log shows that there is nothing to wait for."""
+        deadline = time.monotonic() + self._settings.attach_deadline_s
+        seen = Snapshot()
+        while True:
+            try:
+                return self._attach()
+            except SessionGoneError:
+                raise
+            except (SessionLostError, EndpointUnreachableError):
+                before, seen = seen, self._look_once()
+                ended = seen.sizes == before.sizes and has_ended(self._output_store(), seen)
+                if ended or time.monotonic() >= deadline or self._stop_asked() or self._control.detach_asked:
+                    raise
+
+    def _look_once(self) -> Snapshot:
+        try:
+            return look(self._output_store(), self._output_folder)
+        except StoreError:
+            return Snapshot()
 
     def _attach(self) -> RunningCommand:
         return self._ports.endpoint.attach(
             self._run.request.stamp,
             self._access.endpoint,
             self._run.facts["session"],
-            deadline_s=self._settings.attach_deadline_s,
+            deadline_s=min(self._settings.line_patience_s, self._settings.attach_deadline_s),
             line_deadline_s=self._settings.line_deadline_s,
             on_line=self._line_changed,
         )
 
-    def _wanted(self) -> Leave:
+    def _wanted(self, watcher: Watcher) -> Leave:
         if self._stop_asked():
             return Leave.STOP
         if self._control.detach_asked:
@@ -318,7 +357,26 @@ class Driver:
             return Leave.DETACH
         if self._ports.now() > self._latest_end(self._command_sent()):
             return Leave.OVERDUE
+        if self._is_line_long_down():
+            self._tell_of_the_other_machines()
+            if watcher.has_ended:
+                return Leave.ABANDON
         return Leave.STAY
+
+    def _is_line_long_down(self) -> bool:
+        since = self._line_down_since
+        return since is not None and time.monotonic() - since >= self._settings.line_patience_s
+
+    def _tell_of_the_other_machines(self) -> None:
+        if not self._told_of_the_others:
+            self._told_of_the_others = True
+            self._warn(
+                f"{self._run.facts.get('endpoint')} does not answer; {self._who_answers()}; the output is watched"
+            )
+
+    def _who_answers(self) -> str:
+        answering = self._ports.endpoint.answering(self._run.request.stamp)
+        return f"{', '.join(answering)} answer" if answering else "no machine of the endpoint answers"
 
     def _is_working(self) -> bool:
         if self._landed:
@@ -338,17 +396,13 @@ class Driver:
         )
         self._pause = ExitCode.INTERRUPTED
 
-    def _without_session(self, error: SessionLostError) -> None:
-        """The collection may go on without us: its output folder tells until when."""
+    def _without_session(self, error: SessionLostError, still_since: float) -> None:
+        """The collection may go on without us: its output folder tells until when. Nobody has seen a change there
+        since ``still_since``."""
         self._command = None
         self._tell(LineChanged(run_id=self._run.id, state="lost", detail=str(error)))
         self._note(lost=self._lost_facts(error))
-        answering = self._ports.endpoint.answering(self._run.request.stamp)
-        self._warn(
-            f"the session is lost ({error}); "
-            + (f"{', '.join(answering)} answer" if answering else "no machine of the endpoint answers")
-            + "; the output folder is watched instead"
-        )
+        self._warn(f"the session is lost ({error}); {self._who_answers()}; the output folder is watched instead")
         gone = isinstance(error, SessionGoneError)
         tried_at = time.monotonic()
 
@@ -375,6 +429,7 @@ class Driver:
             deadline_s=max(0.0, left_s),
             interrupted=interrupted,
             on_change=self._output_changed,
+            still_since=still_since,
         )
         self._after_the_watch(waited, error)
 
@@ -615,6 +670,7 @@ class Driver:
             poll_s=self._settings.watch_s,
             on_change=self._output_changed,
             on_trouble=self._warn,
+            look_for_end=self._is_line_long_down,
         )
 
     def _output_changed(self, snapshot: Snapshot) -> None:
@@ -631,6 +687,10 @@ class Driver:
         self._tell(RecordArrived(run_id=self._run.id, record=scrubbed(record, self._scrubber)))
 
     def _line_changed(self, news: LineNews) -> None:
+        if news.state == "up":
+            self._line_down_since = None
+        elif self._line_down_since is None:
+            self._line_down_since = time.monotonic()
         self._tell(
             LineChanged(
                 run_id=self._run.id,

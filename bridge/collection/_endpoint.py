@@ -22,13 +22,14 @@ from bridge.endpoint import (
     open_session,
 )
 from bridge.endpoint.script import allow_list, load_script
-from bridge.errors import EndpointError
+from bridge.errors import CommandUncertainError, EndpointError
 from bridge.secrets import Credential
 from bridge.stamp import Stamp
 
 _VERB = "collect"
 _PROBE_TIMEOUT_S = 3.0
 _END_WITHIN_S = 15.0
+_END_CONNECT_S = 3
 _STATES: dict[PipelineState, EndState] = {
     PipelineState.COMPLETED: "completed",
     PipelineState.FAILED: "failed",
@@ -57,6 +58,7 @@ class RealEndpoint:
         *,
         line_deadline_s: float,
         idle_timeout_s: int,
+        before_open: Callable[[SessionIdsJson], None],
         before_send: Callable[[SessionIdsJson, str], None],
         on_line: Callable[[LineNews], None],
     ) -> RunningCommand:
@@ -67,11 +69,16 @@ class RealEndpoint:
             verb=_VERB,
             options=SessionOptions(reconnect_deadline_s=line_deadline_s, idle_timeout_s=idle_timeout_s),
             on_line=lambda event: on_line(_news(event)),
+            before_open=lambda ids: before_open(ids.to_json()),
         )
         try:
             pipeline = session.start(
                 commands, before_send=lambda ids: before_send(ids.to_json(), session.endpoint.name)
             )
+        except CommandUncertainError:
+            session.abandon()  # the command may run in it
+            session.close()
+            raise
         except BaseException:
             session.close()
             raise
@@ -104,7 +111,11 @@ class RealEndpoint:
             stamp,
             credential,
             SessionIds.from_json(dict(ids)),
-            options=SessionOptions(reconnect_deadline_s=_END_WITHIN_S, idle_timeout_s=int(ids["idle_timeout_s"])),
+            options=SessionOptions(
+                connect_timeout_s=_END_CONNECT_S,
+                reconnect_deadline_s=_END_WITHIN_S,
+                idle_timeout_s=int(ids["idle_timeout_s"]),
+            ),
         )
 
     def answering(self, stamp: Stamp) -> tuple[str, ...]:
@@ -139,6 +150,9 @@ class _Running:
 
     def disconnect(self) -> None:
         self._pipeline.disconnect()
+
+    def abandon(self) -> None:
+        self._session.abandon()
 
     def close(self) -> None:
         self._session.close()

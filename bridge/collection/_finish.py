@@ -110,7 +110,7 @@ class Finisher:
         while True:
             try:
                 digests, unsafe = self._transfer(staging, target, state_dir)
-                self.seal_known(staging, digests)
+                self._seal_staging(staging, digests)
                 finished = self._finished(self.seal_known(target, digests), ())
                 return replace(finished, unchecked_files=max(finished.unchecked_files, unsafe))
             except (SealingError, SourceMismatchError) as error:
@@ -118,6 +118,16 @@ class Finisher:
                     raise
                 attempt += 1
                 self.warn(f"the delivery looks again at what landed: {error}")
+
+    def _seal_staging(self, staging: Store, digests: Sequence[FileDigest]) -> None:
+        """Seals the staging copy. Where something else than payload stands in the way, only that copy goes without."""
+        try:
+            self.seal_known(staging, digests)
+        except SealingError as error:
+            known = {digest.path for digest in digests}
+            if any(entry.path not in known for entry in staging.list(PAYLOAD, on_unsafe=lambda _: None)):
+                raise
+            self.warn(f"the staging copy is not sealed: {error}")
 
     def _transfer(self, staging: Store, target: Store, state_dir: Path) -> tuple[list[FileResult], int]:
         """What was delivered, and how many files were left where they are because of their names."""

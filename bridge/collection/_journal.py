@@ -449,6 +449,12 @@ class Journal:
     def _record(
         self, row: sqlite3.Row, steps: list[sqlite3.Row] | None = None, deliveries: list[sqlite3.Row] | None = None
     ) -> RunRecord:
+        if stranger := _unknown_word(row):
+            raise JournalError(
+                path=self.path,
+                detail=f"a newer version of this tool wrote run {row['id']} ({stranger})",
+                fix="Use that newer version, or give this one its own folder with --state-dir.",
+            )
         try:
             return RunRecord(
                 id=row["id"],
@@ -473,6 +479,20 @@ class Journal:
             raise JournalError(
                 path=self.path, detail=f"run {row['id']} cannot be read ({error})", fix="Give another --state-dir."
             ) from error
+
+
+def _unknown_word(row: sqlite3.Row) -> str | None:
+    """What this version does not know of a run: a state, or a part of its request. New parts need no new schema."""
+    states = {str(state) for state in RunState}
+    for state in (row["state"], row["failed_in"]):
+        if state is not None and state not in states:
+            return f"state {state}"
+    try:
+        request = json.loads(row["request"])
+    except ValueError:
+        return None  # damaged, which is told by whoever reads it
+    strangers = set(request) - set(Request.__slots__) if isinstance(request, dict) else set()
+    return f"request with {', '.join(sorted(strangers))}" if strangers else None
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:

@@ -101,15 +101,26 @@ class StampLock:
             if current is not None and not break_lock:
                 self._refuse_if_busy(current)
             self._take((current.generation if current else 0) + 1)
+            if current is not None and current.held and not break_lock:
+                self._give_way_if_alive(current)
         self._ended.clear()
         self._thread = threading.Thread(target=self._keep, name="stamp-lock", daemon=True)
         self._thread.start()
 
     def expect_work_until(self, moment: datetime) -> None:
         """Writes when the collection will have ended on the stamp at the latest: until then nobody else may start,
-        whether this process lives or not. Called before the command is sent."""
+        whether this process lives or not. Called before the command is sent.
+
+        Raises:
+            StampBusyError: another run has taken the lock meanwhile: this process stood still for so long.
+            StoreError: the store cannot be read or written.
+        """
         self._on_stamp_until = moment
         self._write_heartbeat()
+        if self._highest() != self._generation:
+            self._on_stamp_until = None
+            self._write_heartbeat()
+            raise self._lost_to(self._current())
 
     def leave(self) -> None:
         """Ends the heartbeat and leaves the lock held: the endpoint goes on, another process will attach."""
@@ -185,14 +196,26 @@ class StampLock:
             self._put(generation, self._document({}), replace=False)
         except StoreExistsError:
             self._generation = 0
-            winner = self._current()
-            raise StampBusyError(
-                stamp=self._stamp,
-                detail=f"run {winner.run_id} of {winner.owner} was faster" if winner else "another run was faster",
-                fix="Wait for it (--queue).",
-                until=winner.on_stamp_until if winner else None,
-                owner=winner.owner if winner else None,
-            ) from None
+            raise self._lost_to(self._current()) from None
+
+    def _give_way_if_alive(self, holder: LockState) -> None:
+        """A holder that seemed dead may have woken up just now. It writes its sign of life and then looks for a newer
+        generation; here the newer generation was made first and its sign of life is looked for: at least one sees the
+        other."""
+        seen = self._read(holder.generation)
+        if seen is not None and seen.held and seen.beat != holder.beat:
+            self._store.remove(self._path(self._generation))
+            self._generation = 0
+            raise self._lost_to(seen)
+
+    def _lost_to(self, winner: LockState | None) -> StampBusyError:
+        return StampBusyError(
+            stamp=self._stamp,
+            detail=f"run {winner.run_id} of {winner.owner} was faster" if winner else "another run was faster",
+            fix="Wait for it (--queue).",
+            until=winner.on_stamp_until if winner else None,
+            owner=winner.owner if winner else None,
+        )
 
     def _keep(self) -> None:
         while not self._ended.wait(self._settings.heartbeat_s):

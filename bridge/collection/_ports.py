@@ -70,8 +70,12 @@ class RunningCommand(Protocol):
         """Leaves it running without this process; any thread may ask. ``records`` then ends."""
         ...
 
+    def abandon(self) -> None:
+        """Waits no longer for a line that is down; any thread may ask. ``records`` then raises ``SessionLostError``."""
+        ...
+
     def close(self) -> None:
-        """Ends the session on the endpoint, unless it was disconnected."""
+        """Ends the session on the endpoint, unless it was disconnected or abandoned."""
         ...
 
 
@@ -86,12 +90,18 @@ class EndpointPort(Protocol):
         *,
         line_deadline_s: float,
         idle_timeout_s: int,
+        before_open: Callable[[SessionIdsJson], None],
         before_send: Callable[[SessionIdsJson, str], None],
         on_line: Callable[[LineNews], None],
     ) -> RunningCommand:
         """Opens a session on the first machine that answers and sends the commands.
 
-        ``before_send`` gets the ids to attach with, and the machine's name, before anything is sent.
+        ``before_open`` gets the ids that the session will have, before a machine is asked for it; ``before_send`` those
+        to attach with, and the machine's name, before the commands are sent.
+
+        Raises:
+            CommandUncertainError: the line broke in the middle; they may run, and the session is left to them.
+            EndpointError: they do not run.
         """
         ...
 

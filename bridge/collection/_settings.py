@@ -20,7 +20,8 @@ class Settings:
     ``free_bytes``: the least space that a place must have. ``sas_margin_s``: how much longer than the collection a SAS
     must be valid. ``late_s``: how long output is waited for where a command that ended well has left none yet.
     ``busy_s``: how long a queued run waits before it asks an endpoint again that said it was busy.
-    ``reattach_s``: how often a lost session is asked for again.
+    ``reattach_s``: how often a lost session is asked for again. ``line_patience_s``: how long a line may be down before
+    the other machines are asked and the output log is looked at, whether the collection has ended without us.
     """
 
     watch_s: float = 2.0
@@ -29,6 +30,7 @@ class Settings:
     reattach_s: float = 60.0
     stall_s: float = 900.0
     line_deadline_s: float = 900.0
+    line_patience_s: float = 10.0
     attach_deadline_s: float = 180.0
     over_time_s: float = 900.0
     busy_s: float = 60.0

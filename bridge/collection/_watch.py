@@ -101,13 +101,15 @@ def wait_for_output(
     deadline_s: float,
     interrupted: Callable[[float], bool],
     on_change: Callable[[Snapshot], None],
+    still_since: float | None = None,
 ) -> Waited:
     """Watches the output folder until the collection is seen to have ended, or nothing changes any more.
 
     ``interrupted`` pauses for seconds and tells whether to leave. A store that cannot be reached counts as no news:
-    time runs on.
+    time runs on. ``still_since`` (of the monotonic clock) is when somebody who watched before saw the last change.
     """
-    began = changed_at = time.monotonic()
+    began = time.monotonic()
+    changed_at = began if still_since is None else still_since
     last: Snapshot | None = None
     while True:
         try:
@@ -130,7 +132,11 @@ def wait_for_output(
 
 
 class Watcher:
-    """Lists the output folder from a thread of its own while the endpoint works, and tells when it has changed."""
+    """Lists the output folder from a thread of its own while the endpoint works, and tells when it has changed.
+
+    While ``look_for_end`` says so, the output log is read too. ``has_ended``: it has its last lines, and nothing
+    changed any more; ``changed_at`` is when the last change was seen (monotonic clock).
+    """
 
     def __init__(
         self,
@@ -140,7 +146,11 @@ class Watcher:
         poll_s: float,
         on_change: Callable[[Snapshot], None],
         on_trouble: Callable[[str], None],
+        look_for_end: Callable[[], bool],
     ) -> None:
+        self.has_ended = False
+        self.changed_at = time.monotonic()
+        self._look_for_end = look_for_end
         self._store = store
         self._folder = folder
         self._poll_s = poll_s
@@ -170,7 +180,10 @@ class Watcher:
             else:
                 trouble = False
                 if snapshot.sizes != last.sizes:
+                    self.changed_at = time.monotonic()
                     self._on_change(snapshot)
+                elif not self.has_ended and self._look_for_end():
+                    self.has_ended = has_ended(self._store, snapshot)
                 last = snapshot
             if self._ended.wait(self._poll_s):
                 return

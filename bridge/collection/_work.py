@@ -67,6 +67,7 @@ class Leave(StrEnum):
     STOP = "stop"
     DETACH = "detach"
     OVERDUE = "overdue"
+    ABANDON = "abandon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def follow(
     """Hands on every record until the command ends.
 
     ``leave`` is asked about four times a second. Asked to stop (or overdue), the pipeline is stopped and its last
-    records are waited for; asked to detach, it is left running.
+    records are waited for; asked to detach, it is left running. Asked to abandon it, its line is waited for no longer.
 
     Raises:
         BridgeError: the endpoint's session failed in a way that waiting does not mend.
@@ -127,10 +128,20 @@ def follow(
         wanted = leave()
         if wanted is not Leave.STAY and left is Leave.STAY:
             left = wanted
-            if wanted is Leave.DETACH:
+            _ask(command, wanted)
+
+
+def _ask(command: RunningCommand, wanted: Leave) -> None:
+    try:
+        match wanted:
+            case Leave.DETACH:
                 command.disconnect()
-            else:
+            case Leave.ABANDON:
+                command.abandon()
+            case _:
                 command.stop()
+    except SessionLostError:  # the endpoint cannot be told: what the session's own line says of it comes as its end
+        command.abandon()
 
 
 def _end(command: RunningCommand, failure: Record | Exception | None) -> CommandEnd | Lost:

@@ -201,7 +201,7 @@ class Line:
             attempt += 1
             broken_since = broken_since or time.monotonic()
             self._reset()
-            if action not in _REPEATABLE and not _was_not_processed(cause):
+            if action not in _REPEATABLE and not was_not_processed(cause):
                 raise RequestLostError(connection_detail(cause)) from cause
             self._wait(attempt, broken_since, cause)
             message = message.replace(_FIRST, _AGAIN)
@@ -293,7 +293,7 @@ def _is_broken_line(error: Exception) -> bool:
     return True
 
 
-def _was_not_processed(error: Exception) -> bool:
+def was_not_processed(error: Exception) -> bool:
     """Whether the endpoint surely did not carry out the request: it never got it, or could not unseal it."""
     if isinstance(error, WinRMTransportError):
         return bool(error.code in (400, 401, 503))

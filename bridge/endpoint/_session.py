@@ -29,7 +29,7 @@ from bridge.endpoint._faults import (
     opening_error,
     session_error,
 )
-from bridge.endpoint._line import Line, LineEvent, LineState, RequestLostError, SessionOptions
+from bridge.endpoint._line import Line, LineEvent, LineState, RequestLostError, SessionOptions, was_not_processed
 from bridge.endpoint._messages import (
     DamagedMessage,
     Defragmenter,
@@ -221,6 +221,12 @@ class EndpointSession:
             self._left = True
             self._line.close()
 
+    def abandon(self) -> None:
+        """Gives the line up without a word, and leaves the shell and what runs in it to the endpoint. ``records`` that
+        waits for the line then raises ``SessionLostError``. May be called from any thread."""
+        self._left = True
+        self._line.give_up()
+
     def adopt(self, ids: SessionIds) -> Pipeline:
         """The pipeline of known ids, which already runs in this session."""
         self._running = Pipeline(self, ids, None)
@@ -368,6 +374,7 @@ def open_session(
     verb: str = "this session",
     options: SessionOptions = _DEFAULT_OPTIONS,
     on_line: OnLine | None = None,
+    before_open: Callable[[SessionIds], None] | None = None,
 ) -> EndpointSession:
     """Opens a session on the first machine of the stamp that gives one.
 
@@ -381,6 +388,8 @@ def open_session(
         verb: What they are for, named when another command is refused.
         options: Time-outs, in seconds.
         on_line: Is told when the line to the endpoint changes, on the thread that reads records.
+        before_open: Gets the ids that the session will have, before a machine is asked for it: whoever writes them
+            down can end, with ``end_session``, what a killed process left open.
 
     Raises:
         EndpointUnreachableError: No machine gave a session, for different reasons; ``fields["failures"]`` holds each.
@@ -392,7 +401,7 @@ def open_session(
     failures: list[tuple[EndpointAddress, BridgeError]] = []
     for address in stamp.endpoints:
         try:
-            return _open_one(access, address)
+            return _open_one(access, address, before_open)
         except AuthenticationFailedError:
             raise
         except BridgeError as error:
@@ -470,19 +479,13 @@ def end_session(
         line.close()
 
 
-def _open_one(access: _Access, address: EndpointAddress) -> EndpointSession:
+def _open_one(
+    access: _Access, address: EndpointAddress, before_open: Callable[[SessionIds], None] | None
+) -> EndpointSession:
     stamp, options = access.stamp, access.options
     line = access.line_to(address)
     psrp = PsrpClient(fragment_bytes=line.wsman.max_payload_size)
     shell = _new_shell(line, stamp, psrp, options.idle_timeout_s)
-    try:
-        _create_shell(shell, psrp)
-        _await_opened(shell, psrp, options.open_timeout_s, address.host)
-    except (*THIRD_PARTY, BridgeError) as error:
-        _delete_abandoned(shell)
-        line.close()
-        raise access.opening_error(error, line, stamp.configuration_name) from error
-    line.heals = True
     ids = SessionIds(
         endpoint=address.name,
         host=address.host,
@@ -492,7 +495,20 @@ def _open_one(access: _Access, address: EndpointAddress) -> EndpointSession:
         shell_id=shell.id or "",
         pool_id=str(psrp.pool_id).upper(),
         pipeline_id=None,
-        idle_timeout_s=_seconds(shell.idle_time_out, options.idle_timeout_s),
+        idle_timeout_s=options.idle_timeout_s,
+    )
+    if before_open is not None:
+        before_open(ids)
+    try:
+        _create_shell(shell, psrp)
+        _await_opened(shell, psrp, options.open_timeout_s, address.host)
+    except (*THIRD_PARTY, BridgeError) as error:
+        _delete_abandoned(_shell_of(line, ids), line, error)
+        line.close()
+        raise access.opening_error(error, line, stamp.configuration_name) from error
+    line.heals = True
+    ids = replace(
+        ids, shell_id=shell.id or ids.shell_id, idle_timeout_s=_seconds(shell.idle_time_out, options.idle_timeout_s)
     )
     return EndpointSession(access, line, psrp, shell, ids)
 
@@ -613,11 +629,16 @@ def _connect_command(shell: WinRS, ids: SessionIds) -> None:
     shell.wsman.connect(shell.resource_uri, request, selector_set=_selectors(ids.shell_id))
 
 
-def _delete_abandoned(shell: WinRS) -> None:
-    """Tries to leave no shell behind that could not be used; the endpoint's idle time-out does it otherwise."""
+def _delete_abandoned(shell: WinRS, line: Line, error: Exception) -> None:
+    """Tries to leave no shell behind that could not be used; the endpoint's idle time-out does it otherwise. Where the
+    answer to the request was lost, the shell may be there all the same."""
+    if was_not_processed(error):
+        return
+    line.heals = True  # what broke may be over with another connection
     try:
-        shell.close()  # does nothing where none was created
-    except THIRD_PARTY:
+        with line.impatient():
+            shell.close()
+    except (*THIRD_PARTY, BridgeError):
         return
 
 

@@ -82,3 +82,16 @@ def test_a_folder_that_was_never_sealed_is_not_delivered(tmp_path: Path, state_d
     (tmp_path / "no-bundle" / "data").mkdir(parents=True)
     with pytest.raises(NotABundleError):
         deliver(Place.parse(str(tmp_path / "no-bundle")), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+
+
+@pytest.mark.parametrize("in_the_way", ["far", "far/{bundle}", "far/{bundle}/data"])
+def test_a_file_in_the_way_is_the_targets_failure(
+    collected: Outcome, tmp_path: Path, state_dir: Path, in_the_way: str
+) -> None:
+    obstacle = tmp_path / in_the_way.format(bundle=collected.bundle_name)
+    obstacle.parent.mkdir(parents=True, exist_ok=True)
+    obstacle.write_text("in the way")
+    with pytest.raises(DeliveryFailedError) as caught:
+        deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    assert caught.value.exit_code is ExitCode.DELIVERY
+    assert obstacle.read_text() == "in the way"

@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,23 @@ def test_deliveries_count_their_attempts_and_keep_the_last_error(state_dir: Path
         journal.note_delivery("b", "there", "done")
         [delivery] = journal.run("r1").deliveries
     assert (delivery.state, delivery.attempts, delivery.last_error) == ("done", 2, "full")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("request = json_set(request, '$.colour', 'red')", "request with colour"),
+        ("state = 'pondering'", "state pondering"),
+    ],
+)
+def test_a_run_of_a_newer_version_is_called_so_and_not_unreadable(
+    state_dir: Path, request_to: Request, change: str, said: str
+) -> None:
+    with Journal(state_dir) as journal:
+        journal.create("r1", request_to, "bundle-1")
+    with closing(sqlite3.connect(state_dir / "journal.sqlite")) as connection:
+        connection.execute(f"UPDATE runs SET {change}")
+        connection.commit()
+    with Journal(state_dir) as journal, pytest.raises(JournalError, match=f"newer version .*{said}") as caught:
+        journal.run("r1")
+    assert "newer version" in caught.value.advice

@@ -34,6 +34,7 @@ from bridge.collection import (
 from bridge.endpoint import ErrorDetail
 from bridge.errors import (
     AuthenticationFailedError,
+    EndpointUnreachableError,
     ExitCode,
     JournalError,
     NoSuchRunError,
@@ -53,7 +54,8 @@ def endpoint() -> Iterator[FakeEndpoint]:
 
 
 def run(request: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, **options: Any) -> Outcome:
-    return collect(request, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint), **options)
+    options.setdefault("settings", QUICK)
+    return collect(request, access, state_dir=state_dir, ports=fake_ports(endpoint), **options)
 
 
 def take_over(run_id: str, access: Access, state_dir: Path, endpoint: FakeEndpoint, **options: Any) -> Outcome:
@@ -518,3 +520,44 @@ def test_a_run_that_lost_its_lock_before_it_sent_anything_does_not_start_beside_
     assert (outcome.state, outcome.exit_code) == (RunState.FAILED, ExitCode.BUSY)
     assert other.run_id in str(outcome.reason)
     assert len(endpoint.sent) == 1
+
+
+def test_a_session_that_a_killed_process_had_only_opened_is_ended_by_the_next_run(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.open_error = EndpointUnreachableError(stamp="azs-sim", port=5985, detail="the line broke", failures=[])
+    assert run(request_to, access, state_dir, endpoint).state is RunState.FAILED
+    assert endpoint.ended == []
+    endpoint.open_error = None
+    assert run(request_to, access, state_dir, endpoint).state is RunState.DONE
+    assert len([ids for ids in endpoint.ended if ids["pipeline_id"] is None]) == 1
+    with Journal(state_dir) as journal:
+        assert [each.facts.get("opening") for each in journal.runs()] == [None, None]
+
+
+def test_a_command_that_may_have_been_sent_is_taken_for_running(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.uncertain = True
+    outcome = run(request_to, access, state_dir, endpoint)
+    assert outcome.state is RunState.DONE
+    assert (len(endpoint.sent), endpoint.attached) == (1, 1)
+
+
+def test_a_line_that_is_down_is_not_waited_for_when_the_output_log_shows_the_end(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.silent_after_records = 1
+    endpoint.unreachable = True
+    warnings: list[str] = []
+    outcome = run(
+        request_to,
+        access,
+        state_dir,
+        endpoint,
+        settings=replace(QUICK, line_patience_s=0.1, line_deadline_s=3600.0, attach_deadline_s=3600.0),
+        on_event=lambda event: warnings.append(event.text) if isinstance(event, Warned) else None,
+    )
+    assert outcome.state is RunState.DONE
+    assert any("AzS-ERCS02, AzS-ERCS03 answer" in text for text in warnings)
+    assert any("the collection has ended" in text for text in warnings)

@@ -179,3 +179,36 @@ def test_a_lock_file_that_cannot_be_read_holds_until_it_shows_no_life(
     lock = lock_of(store, "r1", clock)
     lock.acquire()
     lock.release()
+
+
+def test_a_holder_that_stood_still_while_its_lock_was_taken_starts_nothing(store: FolderStore, clock: Clock) -> None:
+    sleeper = lock_of(store, "r1", clock)
+    sleeper.acquire()
+    sleeper.leave()  # no heartbeat, as while the lid is closed
+    second = lock_of(store, "r2", clock)
+    second.acquire()
+    with pytest.raises(StampBusyError, match="r2"):
+        sleeper.expect_work_until(clock.now() + timedelta(hours=4))
+    second.release()
+
+
+def test_who_takes_the_lock_of_a_holder_that_wakes_up_just_then_gives_way(
+    store: FolderStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper = lock_of(store, "r1", clock)
+    sleeper.acquire()
+    sleeper.leave()
+    second = lock_of(store, "r2", clock)
+    take = second._take
+
+    def wake_up_first(generation: int) -> None:
+        sleeper.expect_work_until(clock.now() + timedelta(hours=4))
+        take(generation)
+
+    monkeypatch.setattr(second, "_take", wake_up_first)
+    with pytest.raises(StampBusyError, match="r1"):
+        second.acquire()
+    with pytest.raises(StampBusyError, match="r1"):
+        lock_of(store, "r3", clock).acquire()
+    sleeper.release()
+    lock_of(store, "r3", clock).acquire()

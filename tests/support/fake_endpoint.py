@@ -14,7 +14,7 @@ from typing import Any
 from bridge.collection import RunRecord
 from bridge.collection._ports import CommandEnd, LineNews, Ports, SessionIdsJson, open_place
 from bridge.endpoint import Command, ErrorDetail, Parameter, Progress, Record, Stream, Value
-from bridge.errors import BridgeError, CommandFailedError, SessionGoneError, SessionLostError
+from bridge.errors import BridgeError, CommandFailedError, CommandUncertainError, SessionGoneError, SessionLostError
 from bridge.secrets import Credential
 from bridge.stamp import Stamp
 from bridge.store import Store
@@ -62,6 +62,9 @@ class FakeEndpoint:
         self.sent: list[tuple[Command, ...]] = []
         self.attached = 0
         self.lose_after_records: int | None = None
+        self.silent_after_records: int | None = None
+        self.uncertain = False
+        self.ended: list[SessionIdsJson] = []
         self.gone = False
         self.unreachable = False
         self.may_write = threading.Event()
@@ -77,13 +80,15 @@ class FakeEndpoint:
         *,
         line_deadline_s: float,
         idle_timeout_s: int,
+        before_open: Callable[[SessionIdsJson], None],
         before_send: Callable[[SessionIdsJson, str], None],
         on_line: Callable[[LineNews], None],
     ) -> FakeRunning:
-        if self.open_error is not None:
-            raise self.open_error
         name = stamp.endpoints[0].name
         identity = str(uuid.uuid4())
+        before_open({"pipeline_id": None, "endpoint": name, "shell_id": identity})
+        if self.open_error is not None:
+            raise self.open_error
         before_send({"pipeline_id": identity, "endpoint": name}, name)
         self.sent.append(tuple(commands))
         path = next(
@@ -93,7 +98,9 @@ class FakeEndpoint:
         self.collections[identity] = collection
         collection.thread = threading.Thread(target=self._work, args=(collection,), daemon=True)
         collection.thread.start()
-        return FakeRunning(self, collection, name)
+        if self.uncertain:
+            raise CommandUncertainError(host=name, detail="the line broke")
+        return FakeRunning(self, collection, name, on_line)
 
     def attach(
         self,
@@ -112,9 +119,10 @@ class FakeEndpoint:
         if self.unreachable:
             raise SessionLostError(host=ids["endpoint"], detail="nothing answers")
         self.lose_after_records = None
-        return FakeRunning(self, collection, str(ids["endpoint"]))
+        return FakeRunning(self, collection, str(ids["endpoint"]), on_line)
 
     def end(self, stamp: Stamp, credential: Credential, ids: SessionIdsJson) -> None:
+        self.ended.append(ids)
         collection = self.collections.get(str(ids["pipeline_id"]))
         if collection is not None:
             collection.stopping.set()
@@ -171,10 +179,14 @@ class FakeEndpoint:
 
 
 class FakeRunning:
-    def __init__(self, server: FakeEndpoint, collection: FakeCollection, endpoint: str) -> None:
+    def __init__(
+        self, server: FakeEndpoint, collection: FakeCollection, endpoint: str, on_line: Callable[[LineNews], None]
+    ) -> None:
         self._server = server
+        self._on_line = on_line
         self._collection = collection
         self._left = threading.Event()
+        self._abandoned = threading.Event()
         self._seen = 0
         self.endpoint = endpoint
 
@@ -183,9 +195,13 @@ class FakeRunning:
         while True:
             with collection.changed:
                 while (
-                    not self._left.is_set() and collection.taken >= len(collection.records) and collection.end is None
+                    not (self._left.is_set() or self._abandoned.is_set())
+                    and collection.taken >= len(collection.records)
+                    and collection.end is None
                 ):
                     collection.changed.wait(0.02)
+                if self._abandoned.is_set():
+                    raise SessionLostError(host=self.endpoint, detail="the session was closed meanwhile")
                 if self._left.is_set():
                     return
                 if collection.taken >= len(collection.records):
@@ -194,6 +210,10 @@ class FakeRunning:
                 collection.taken += 1
             yield record
             self._seen += 1
+            if self._seen == self._server.silent_after_records:
+                self._on_line(LineNews("down", "the line was cut"))
+                self._abandoned.wait()
+                raise SessionLostError(host=self.endpoint, detail="the session was closed meanwhile")
             if self._server.lose_after_records is not None and self._seen >= self._server.lose_after_records:
                 raise SessionLostError(host=self.endpoint, detail="the line was cut")
 
@@ -205,6 +225,9 @@ class FakeRunning:
 
     def disconnect(self) -> None:
         self._left.set()
+
+    def abandon(self) -> None:
+        self._abandoned.set()
 
     def close(self) -> None:
         """Nothing is held."""
