@@ -229,7 +229,7 @@ def _refuse_strangers(store: Store, beside: set[str], tag_files: list[_TagFile])
         named = ", ".join(strangers[:_NAMED_IN_MESSAGE])
         raise SealingError(
             detail=f"{store.location} holds files that are no part of a bundle: {named}",
-            fix="Move them out of the bundle's folder, and seal again.",
+            fix="Move them out of the bundle's folder, then seal it with 'pep-bridge attach'.",
         )
 
 

@@ -159,8 +159,10 @@ def test_a_file_that_went_or_grew_after_the_hashing_stops_the_seal(root: Path, s
 def test_a_stranger_beside_the_payload_stops_the_seal_and_is_named(root: Path, store: Store) -> None:
     write_payload(root)
     (root / "Thumbs.db").write_bytes(b"x")
-    with pytest.raises(SealingError, match=r"Thumbs\.db"):
+    with pytest.raises(SealingError, match=r"Thumbs\.db") as refused:
         seal_again(store)
+    assert "pep-bridge attach" in refused.value.advice
+    assert (root / "Thumbs.db").exists()
 
 
 @pytest.mark.parametrize("name", ["manifest-sha256.txt", "bagit.txt", "data/x", "unhashed.json"])
