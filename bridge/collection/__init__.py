@@ -19,8 +19,9 @@ from bridge.collection._history import HistoryRow, export_csv, export_json, read
 from bridge.collection._journal import Delivery, Journal, RunRecord, Step
 from bridge.collection._lock import LockSettings, LockState, read_lock
 from bridge.collection._outcome import Outcome
+from bridge.collection._parts import default_ports
 from bridge.collection._plan import Plan, Way, choose_way, plan_run
-from bridge.collection._ports import Ports, default_ports
+from bridge.collection._ports import Ports
 from bridge.collection._request import Access, Consent, Place, Request, Trigger
 from bridge.collection._roles import DOCUMENTED_ROLES, unknown_roles
 from bridge.collection._run import attach, collect, is_live, show, stop

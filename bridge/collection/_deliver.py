@@ -13,8 +13,8 @@ from typing import Any
 from bridge.bundle import Bundle, read_bundle, verify
 from bridge.collection._events import DeliveryProgress, Event, Warned
 from bridge.collection._journal import Journal
+from bridge.collection._parts import open_place
 from bridge.collection._plan import PAYLOAD
-from bridge.collection._ports import open_place
 from bridge.collection._request import Place
 from bridge.collection._settings import Settings
 from bridge.collection._work import Control

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from bridge.collection._ports import SCRIPT
 from bridge.collection._request import Access, Place, Request
 from bridge.collection._roles import unknown_roles
 from bridge.endpoint import Command, Value
@@ -20,6 +19,8 @@ TRACE_AGE = timedelta(days=5)
 TRUNCATION_AFTER = timedelta(hours=7, minutes=59)
 """From here on the vendor's script warns of truncation when all roles are asked (ERCS)."""
 PAYLOAD = "data"
+SCRIPT = "Get-StampLog"
+"""The PEP script of a collection: the only commands that `collect` sends."""
 
 
 class Way(StrEnum):

@@ -1,4 +1,4 @@
-"""What a run needs from other rooms, as ports: tests give fakes, ``default_ports`` the real parts."""
+"""What a run needs from other rooms, as ports: tests give fakes, ``default_ports`` the real parts (``_parts``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, Literal, Protocol
 
 from bridge.collection._journal import RunRecord
 from bridge.collection._request import Place
-from bridge.collection._session_log import read_session
 from bridge.endpoint import Command, ErrorDetail, Record, Value
 from bridge.errors import BridgeError
 from bridge.secrets import Credential, Secret
@@ -153,58 +152,3 @@ class Ports:
     bind: Callable[[Mapping[str, Value]], tuple[Command, ...]]
     assess: Assess
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
-SCRIPT = "Get-StampLog"
-"""The PEP script of a collection: the only commands that `collect` sends."""
-
-
-def default_ports() -> Ports:
-    """The real endpoint, stores and PEP script."""
-    from bridge.collection._endpoint import RealEndpoint
-
-    return Ports(endpoint=RealEndpoint(SCRIPT), open_store=open_place, bind=bind_script, assess=assess_bundle)
-
-
-def assess_bundle(bundle: Store, run: RunRecord, session_log: Path) -> tuple[bool, Mapping[str, Any]]:
-    """Coverage by ``bridge.collection.coverage``."""
-    from bridge.collection.coverage import CoverageRequest, assess
-
-    request = run.request
-    end = run.facts.get("end", {})
-    coverage = assess(
-        bundle,
-        CoverageRequest(
-            window=request.window,
-            made_at=run.created,
-            roles=request.roles,
-            resource_providers=request.resource_providers,
-            nodes=request.nodes,
-        ),
-        read_session(session_log),
-        ended=end.get("state") in {"completed", "failed"} or end.get("how") == "ended",
-    )
-    return coverage.complete, coverage.to_json()
-
-
-def bind_script(arguments: Mapping[str, Value]) -> tuple[Command, ...]:
-    """The commands of ``pep_scripts/Get-StampLog.ps1`` with these parameters."""
-    from bridge.endpoint.script import load_script
-
-    return load_script(SCRIPT).bind(arguments)
-
-
-def open_place(place: Place, secret: Credential | Secret | None) -> Store:
-    """Opens a place with the credential of a share or the SAS of a container."""
-    from bridge.store import StoreSettings, open_store, parse_destination
-
-    settings = StoreSettings(
-        api_version=place.api_version,
-        share_encryption=place.encrypt,
-        ca_file=place.ca_file,
-    )
-    destination = parse_destination(place.text)
-    credential = secret if isinstance(secret, Credential) and place.kind == "share" else None
-    return open_store(
-        destination, credential=credential, sas=secret if isinstance(secret, Secret) else None, settings=settings
-    )

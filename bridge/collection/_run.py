@@ -15,7 +15,8 @@ from bridge.collection._events import Event, Waiting
 from bridge.collection._journal import Journal, RunRecord
 from bridge.collection._outcome import Outcome, exit_code_of, outcome_of
 from bridge.collection._owner import drive, is_driven
-from bridge.collection._ports import Ports, default_ports
+from bridge.collection._parts import default_ports
+from bridge.collection._ports import Ports
 from bridge.collection._request import Access, Request
 from bridge.collection._settings import Settings
 from bridge.collection._states import RunState

@@ -33,7 +33,7 @@ from bridge.collection import (
     deliver,
     stop,
 )
-from bridge.collection._ports import open_place
+from bridge.collection._parts import open_place
 from bridge.errors import ExitCode
 from bridge.secrets import Credential, Secret
 from bridge.simulator.stamp import SimulatedStamp, StampOptions

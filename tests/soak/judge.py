@@ -12,7 +12,7 @@ from typing import Any
 
 from bridge.bundle import FindingKind, Verdict, read_bundle, verify
 from bridge.collection import Place, RunRecord, RunState, read_lock
-from bridge.collection._ports import open_place
+from bridge.collection._parts import open_place
 from bridge.collection._states import LEGAL
 from bridge.errors import NotABundleError, StoreError
 from bridge.store import Store

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bridge.collection import RunRecord
-from bridge.collection._ports import CommandEnd, LineNews, Ports, SessionIdsJson, open_place
+from bridge.collection._parts import open_place
+from bridge.collection._ports import CommandEnd, LineNews, Ports, SessionIdsJson
 from bridge.endpoint import Command, ErrorDetail, Parameter, Progress, Record, Stream, Value
 from bridge.errors import BridgeError, CommandFailedError, CommandUncertainError, SessionGoneError, SessionLostError
 from bridge.secrets import Credential
