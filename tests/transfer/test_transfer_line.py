@@ -473,10 +473,9 @@ from pathlib import Path
 from bridge.secrets import Secret
 from bridge.store import FolderStore, open_store, parse_destination
 from bridge.store.transfer import TransferJournal, hash_files, transfer
-from tests.support.transfer_lab import (MadeUpStore, close_opened, opened)
 folder, port, sas, journal = sys.argv[1:]
 source = FolderStore(folder)
-target = opened_store(parse_destination(f"http://127.0.0.1:{port}/account/container/west"), sas=Secret(sas))
+target = open_store(parse_destination(f"http://127.0.0.1:{port}/account/container/west"), sas=Secret(sas))
 with TransferJournal(Path(journal)) as kept:
     result = transfer(source, target, source.list(), journal=kept)
 assert sum(1 for _ in hash_files(source)) == result.files
