@@ -275,7 +275,9 @@ def test_no_secret_stands_in_the_process_list_while_a_collection_runs(stamp: Reh
     import psutil
 
     place = samba.url("bundles") + "/process-list"
-    process = stamp.start("collect", stamp.stamp, *ROLES, "--to", place, "--share-username", samba.credential.username)
+    process = stamp.start(
+        "collect", stamp.stamp, *WINDOW, *ROLES, "--to", place, "--share-username", samba.credential.username
+    )
     seen: set[str] = set()
     while process.poll() is None:
         for found in psutil.process_iter(["cmdline"]):
