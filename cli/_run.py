@@ -9,7 +9,7 @@ import typer
 
 from bridge.errors import ExitCode
 from cli._console import Console, Report
-from cli._words import size
+from cli._words import quoted, size
 
 if TYPE_CHECKING:
     from bridge.collection import Access, Control, Event, Outcome, Request
@@ -97,13 +97,9 @@ def tell(console: Console, outcome: Outcome) -> None:
                 f"the staged copy is kept, sealed as well: {outcome.staging} (--remove-staging would remove it)"
             )
         console.say("the endpoint keeps its transcript: 'pep-bridge run Close-PepSession --help' tells how to fetch it")
-        console.say(f"next: pep-bridge verify {_quoted(outcome.bundle or '')}")
+        console.say(f"next: pep-bridge verify {quoted(outcome.bundle or '')}")
     elif outcome.exit_code in {ExitCode.OK, ExitCode.INTERRUPTED}:
         console.say(f"run {outcome.run_id} goes on at the endpoint")
         console.say(f"next: pep-bridge attach {outcome.run_id}")
     elif outcome.run_id:
         console.say(f"run {outcome.run_id}: pep-bridge show {outcome.run_id}")
-
-
-def _quoted(text: str) -> str:
-    return f"'{text}'" if any(c in text for c in " \\&$") else text

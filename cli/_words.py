@@ -44,3 +44,8 @@ def local_time(moment: datetime | str | None) -> str:
     if isinstance(moment, str):
         moment = datetime.fromisoformat(moment)
     return moment.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def quoted(text: str) -> str:
+    """A place as it can be pasted into a shell."""
+    return f"'{text}'" if any(character in text for character in " \\&$") else text

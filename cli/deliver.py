@@ -9,7 +9,7 @@ import typer
 from cli._completion import complete_bundle, complete_destination
 from cli._console import Console, JsonOption, Report, run_verb
 from cli._run import ShareUsernameOption
-from cli._words import size
+from cli._words import quoted, size
 
 
 def deliver(
@@ -96,6 +96,7 @@ def deliver(
         console.show(f"sent       {sent}" + (f"; {skipped} files were there already" if skipped else ""))
         if delivered.unchecked:
             console.warn(delivered.unchecked)
+        console.say(f"next: pep-bridge verify {quoted(delivered.bundle)}")
         return Report(delivered.to_json())
 
     run_verb(ctx, "deliver", as_json, work)

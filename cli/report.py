@@ -63,6 +63,7 @@ def report(
                 detail=f"{file} cannot be written: {error.strerror}.", fix="Give --output FILE in a folder of yours."
             ) from error
         console.show(str(file.resolve()))
+        console.say("next: open it in a browser; it loads nothing from a network")
         return Report({"report": str(file.resolve()), "bundle": store.location, "bundle_id": read.bundle_id})
 
     run_verb(ctx, "report", as_json, work)

@@ -9,6 +9,7 @@ import typer
 from bridge.errors import NotABundleError, VerificationFailedError
 from cli._completion import complete_bundle
 from cli._console import Console, Globals, JsonOption, Report, run_verb
+from cli._words import printable, quoted
 
 if TYPE_CHECKING:
     from bridge.bundle import VerificationReport
@@ -74,6 +75,7 @@ def check(
     _show(console, store.location, report)
     data = report.to_json() | {"bundle": store.location}
     if report.ok:
+        console.say(f"next: pep-bridge deliver {quoted(store.location)} --to DEST")
         return Report(data)
     failure = VerificationFailedError(
         where=store.location,
@@ -92,7 +94,7 @@ def _count(report: VerificationReport) -> str:
 
 def _show(console: Console, where: str, report: VerificationReport) -> None:
     for finding in report.findings[:_SHOWN]:
-        console.show(f"{finding.kind}: {finding.path}: {finding.detail}")
+        console.show(f"{finding.kind}: {printable(finding.path)}: {printable(finding.detail)}")
     if len(report.findings) > _SHOWN:
         console.show(f"... and {len(report.findings) - _SHOWN} more (all of them with --json)")
     if report.ok:
