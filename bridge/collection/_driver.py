@@ -255,7 +255,8 @@ class Driver:
         self._run = self._journal.run(self._run.id)
 
     def _remember_session(self, ids: SessionIdsJson, endpoint: str) -> None:
-        self._note(session=dict(ids), endpoint=endpoint, command_sent=_text(self._ports.now()), opening=None)
+        others = [other for other in self._run.facts.get("opening", ()) if other["shell_id"] != ids["shell_id"]]
+        self._note(session=dict(ids), endpoint=endpoint, command_sent=_text(self._ports.now()), opening=others or None)
 
     def _is_really_gone(self) -> bool:
         """Whether the command whose ids were journalled never ran: no session, and no output even after a while."""
@@ -488,6 +489,7 @@ class Driver:
             elif self._run.facts.get("session") and end.get("how") not in {Waited.STILL, Waited.OVERDUE}:
                 self._ports.endpoint.end(self._run.request.stamp, self._access.endpoint, self._run.facts["session"])
         self._command = None
+        self._end_what_was_opened()
 
     def _free_the_stamp(self, *, stopped: bool) -> None:
         """Gives the lock back. Where the session was lost and the collection was not seen to end, it may still run: the
@@ -539,6 +541,9 @@ class Driver:
             self._errors.append(error)
         elif self._errors:
             error = self._errors[-1]
+        elif state == "lost":
+            error = SessionLostError(host=self._run.facts.get("endpoint"), detail="the collection left no output")
+            self._errors.append(error)
         else:
             failure = self._run.facts["end"].get("failure") or {}
             error = EndpointError(detail=failure.get("message") or "the collection left no output")

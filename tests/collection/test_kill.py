@@ -31,8 +31,8 @@ pytestmark = [
 WINDOW_END = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ALL = bool(os.environ.get("PEP_BRIDGE_ALL_KILLS"))
 """``make soak`` sets it: every edge and 50 moments. Without it a part of each, to keep the test suite short."""
-EVERY = 1 if ALL else 4
-MOMENTS = 50 if ALL else 8
+EVERY = 1 if ALL else 6
+MOMENTS = 50 if ALL else 6
 SEED = 4
 
 

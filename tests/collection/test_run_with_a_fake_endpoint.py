@@ -561,3 +561,15 @@ def test_a_line_that_is_down_is_not_waited_for_when_the_output_log_shows_the_end
     assert outcome.state is RunState.DONE
     assert any("AzS-ERCS02, AzS-ERCS03 answer" in text for text in warnings)
     assert any("the collection has ended" in text for text in warnings)
+
+
+def test_a_lost_session_that_left_no_output_is_told_as_a_lost_session(
+    request_to: Request, access: Access, state_dir: Path
+) -> None:
+    endpoint = FakeEndpoint(files={}, ends_log=False)
+    endpoint.uncertain = True
+    endpoint.unreachable = True
+    outcome = run(request_to, access, state_dir, endpoint, settings=replace(QUICK, attach_deadline_s=0.2))
+    assert (outcome.state, outcome.exit_code) == (RunState.FAILED, ExitCode.UNREACHABLE)
+    assert "the collection left no output" in str(outcome.errors[-1])
+    endpoint.join()

@@ -90,7 +90,7 @@ class FakeEndpoint:
         before_open({"pipeline_id": None, "endpoint": name, "shell_id": identity})
         if self.open_error is not None:
             raise self.open_error
-        before_send({"pipeline_id": identity, "endpoint": name}, name)
+        before_send({"pipeline_id": identity, "endpoint": name, "shell_id": identity}, name)
         self.sent.append(tuple(commands))
         path = next(
             (p.value for c in commands for p in c.parameters if (p.name or "").strip("-:") == "OutputPath"), None
