@@ -168,8 +168,7 @@ class AuthenticationFailedError(EndpointError):
 
     exit_code = ExitCode.AUTHENTICATION
     fix = (
-        "Check user name (domain\\CloudAdmin) and password. Do not try again and again: the account may be"
-        " locked out."
+        "Check user name (domain\\CloudAdmin) and password. Do not try again and again: the account may be locked out."
     )
 
 
