@@ -1,8 +1,9 @@
-"""Ctrl-C while a run goes on: the first leaves it running, the second stops it."""
+"""Ctrl-C and its kin: of a run the first leaves it running and the second stops it; a watch is told to leave."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -44,3 +45,30 @@ def interrupts(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def until_told_to_leave(leave: Callable[[], None]) -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM, a closed terminal and (on Windows) Ctrl-Break set."""
+    leaving = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        leaving.set()
+        leave()
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield leaving
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait(leaving: threading.Event, seconds: float) -> bool:
+    """In small pieces: Windows delivers Ctrl-C only between them."""
+    left_s = seconds
+    while left_s > 0 and not leaving.wait(min(left_s, 0.5)):
+        left_s -= 0.5
+    return leaving.is_set()

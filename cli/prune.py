@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from bridge.retention import Limits, Pruned
+    from bridge.retention import Pruned
     from bridge.settings import Settings
     from bridge.store import Store
 
@@ -88,25 +88,6 @@ def prune(
     run_verb(ctx, "prune", as_json, work)
 
 
-def read_limits(settings: Settings, older_than: str | None, keep: int | None, max_size: str | None) -> Limits:
-    """The limits that options give; where there is no option at all, those of ``[retention]``.
-
-    Raises:
-        UsageError: there is none.
-    """
-    from bridge.retention import Limits
-    from cli._spans import parse_size, parse_span
-
-    if not (older_than or keep or max_size):
-        wanted = settings.retention
-        older_than, keep, max_size = wanted.older_than, wanted.keep, wanted.max_size
-    return Limits(
-        age=parse_span(older_than) if older_than else None,
-        count=keep,
-        size_bytes=parse_size(max_size) if max_size else None,
-    )
-
-
 def _prune(
     console: Console,
     options: Globals,
@@ -123,11 +104,11 @@ def _prune(
     username: str | None,
 ) -> Report:
     from bridge.collection import default_ports
-    from bridge.retention import Elsewhere, prune
+    from bridge.retention import Elsewhere, prune, read_limits
     from cli._places import open_place
 
     settings = options.load().settings
-    limits = read_limits(settings, older_than, keep, max_size)
+    limits = read_limits(settings.retention, older_than=older_than, keep=keep, max_size=max_size)
     sources = console.sources()
 
     def open_other(where: str) -> Store:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,14 +18,13 @@ from cli._console import Console, Globals, JsonOption, Report, run_verb
 from cli._run import PasswordStdinOption, ShareUsernameOption, UsernameOption
 
 if TYPE_CHECKING:
-    from bridge.collection import Consent, Place, Request
-    from bridge.secrets import Credential
-    from bridge.settings import Settings
-    from bridge.watch import AlertSource, Memory, Policy, Told
+    from bridge.collection import Access, Consent, Request
+    from bridge.retention import Limits
+    from bridge.watch import Memory, Policy, Told
 
-_TOKEN_VARIABLE = "PEP_BRIDGE_ARM_TOKEN"  # noqa: S105 - the name of a variable
 _START = "start"
 _LOOK_EVERY = timedelta(minutes=5)
+_WITHOUT_ARM = "the ARM endpoint is not asked: 'arm', 'region' and a service principal or token are needed for it"
 
 
 class _StartByDefault(TyperGroup):
@@ -133,6 +127,7 @@ def start(
     """
 
     def work(console: Console) -> Report:
+        from bridge.watch import read_offload_limits, read_pause, read_policy
         from cli.collect import build_request, split
 
         settings = ctx.obj.load().settings
@@ -148,7 +143,7 @@ def start(
         if show_consent:
             return _show_consent(console, request)
         policy = read_policy(
-            settings,
+            settings.watch,
             persist=persist,
             cool_down=cool_down,
             budget=budget,
@@ -156,14 +151,16 @@ def start(
             offload=offload,
             warnings=warnings,
         )
-        limits = _limits(settings, older_than, keep, max_size) if policy.offload else None
+        limits = None
+        if policy.offload:
+            limits = read_offload_limits(settings.retention, older_than=older_than, keep=keep, max_size=max_size)
         return _watch(
             console,
             ctx.obj,
             request,
             policy,
             limits,
-            every=_every(settings, every),
+            every=read_pause(settings.watch, every),
             once=once,
             agree=agree,
             who=(username, share_username, password_stdin),
@@ -214,11 +211,11 @@ def status(ctx: typer.Context, stamp: StampArgument, as_json: JsonOption = False
     """
 
     def work(console: Console) -> Report:
-        from bridge.watch import Memory
+        from bridge.watch import Memory, read_policy
 
         settings = ctx.obj.load().settings
         settings.stamp_settings(stamp)
-        return _show_status(console, Memory(ctx.obj.state(), stamp), read_policy(settings))
+        return _show_status(console, Memory(ctx.obj.state(), stamp), read_policy(settings.watch))
 
     run_verb(ctx, "watch status", as_json, work)
 
@@ -267,54 +264,12 @@ def alerts(ctx: typer.Context, as_json: JsonOption = False) -> None:
     run_verb(ctx, "watch alerts", as_json, work)
 
 
-def read_policy(
-    settings: Settings,
-    *,
-    persist: str | None = None,
-    cool_down: str | None = None,
-    budget: int | None = None,
-    since: str | None = None,
-    offload: str | None = None,
-    warnings: bool = False,
-) -> Policy:
-    """What options and configuration decide together; an option goes over the configuration."""
-    from bridge.watch import AlertSelection, Policy
-    from cli._spans import parse_span
-
-    wanted = settings.watch
-    period = offload or wanted.offload
-    return Policy(
-        selection=AlertSelection(wanted.more_alerts, wanted.fewer_alerts, warnings or wanted.warnings),
-        persist=parse_span(persist or wanted.persist),
-        cool_down=parse_span(cool_down or wanted.cool_down),
-        daily_budget=wanted.daily_budget if budget is None else budget,
-        window=parse_span(since or wanted.since),
-        offload=parse_span(period) if period else None,
-    )
-
-
-def _every(settings: Settings, every: str | None) -> timedelta | None:
-    from cli._spans import parse_span
-
-    given = every or settings.watch.every
-    return parse_span(given) if given else None
-
-
-def _limits(settings: Settings, older_than: str | None, keep: int | None, max_size: str | None) -> Any:
-    from cli.prune import read_limits
-
-    found = settings.retention
-    if not (older_than or keep or max_size or found.older_than or found.keep or found.max_size):
-        return None
-    return read_limits(settings, older_than, keep, max_size)
-
-
 def _watch(
     console: Console,
     options: Globals,
     request: Request,
     policy: Policy,
-    limits: Any,
+    limits: Limits | None,
     *,
     every: timedelta | None,
     once: bool,
@@ -322,8 +277,9 @@ def _watch(
     who: tuple[str | None, str | None, bool],
 ) -> Report:
     from bridge.collection import Settings as Patience
-    from bridge.watch import Health, Memory, RunCollector, Watcher
+    from bridge.watch import Health, Memory, RunCollector, Watcher, find_sources
     from cli._run import find_access
+    from cli._signals import until_told_to_leave, wait
     from cli._transfer import transfer_settings
 
     settings = options.load().settings
@@ -342,15 +298,25 @@ def _watch(
             state_dir=options.state(),
             settings=Patience(transfer=transfer_settings(options, warn=console.warn)),
             on_event=log.event,
-            tidy=lambda: _tidy(console, options, request, access.destination, limits),
+            tidy=lambda: _tidy(request, access, limits, options.state()),
         )
-        health = Health(_sources(console, settings, request, access.endpoint, memory, every))
+        sources = find_sources(
+            request.stamp,
+            settings.stamp_settings(request.stamp.name),
+            access.endpoint,
+            records=memory.records,
+            environment=os.environ,
+            every=every,
+        )
+        if len(sources) == 1:
+            console.say(_WITHOUT_ARM)
+        health = Health(sources)
         watcher = Watcher(policy, health, collector, memory, tell=log.told)
-        with _until_told_to_leave(collector.leave) as leaving:
+        with until_told_to_leave(collector.leave) as leaving:
             if once:
                 watcher.step()
             else:
-                watcher.run(lambda seconds: _wait(leaving, seconds), every or _LOOK_EVERY)
+                watcher.run(lambda seconds: wait(leaving, seconds), every or _LOOK_EVERY)
         state = memory.load()
     if state.begun is not None:
         console.say("the collection goes on at the endpoint; the next start of this watch finishes it")
@@ -390,81 +356,22 @@ class _Log:
         self._console.say(f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}  {text}")
 
 
-def _sources(
-    console: Console,
-    settings: Settings,
-    request: Request,
-    credential: Credential,
-    memory: Memory,
-    every: timedelta | None,
-) -> tuple[AlertSource, ...]:
-    """The ARM endpoint first, where it and a token for it are configured; the privileged endpoint always."""
-    from bridge.watch import ArmAlerts, EndpointAlerts
-
-    known = settings.stamp_settings(request.stamp.name)
-    found: list[AlertSource] = []
-    token = _token(settings, request.stamp.name)
-    if token is not None and known.arm and known.region:
-        options: dict[str, Any] = {} if every is None else {"every": every}
-        arm = ArmAlerts(
-            request.stamp.name,
-            known.arm,
-            known.region,
-            token,
-            subscription=known.subscription,
-            ca_file=known.ca_file,
-            **options,
-        )
-        found.append(arm)
-    else:
-        console.say("the ARM endpoint is not asked: 'arm', 'region' and a service principal or token are needed for it")
-    options = {} if every is None else {"every": every}
-    return (*found, EndpointAlerts(request.stamp, credential, records=memory.records, **options))
-
-
-def _token(settings: Settings, stamp: str) -> Any:
-    from bridge.credentials import read_secret_file
-    from bridge.secrets import Secret
-    from bridge.watch import IdentityToken, static_token
-
-    known = settings.stamp_settings(stamp)
-    if value := os.environ.get(_TOKEN_VARIABLE):
-        return static_token(Secret(value))
-    if (file := known.arm_token_file) is not None:
-        return lambda: read_secret_file(file)  # whoever renews it writes the file anew
-    if known.arm and os.environ.get("AZURE_CLIENT_ID"):
-        return IdentityToken(stamp, known.arm, ca_file=known.ca_file)
-    return None
-
-
-def _tidy(console: Console, options: Globals, request: Request, access: Any, limits: Any) -> tuple[str, ...]:
-    """The retention of the rolling offload: only what this watch collected by itself, at regular times, goes."""
+def _tidy(request: Request, access: Access, limits: Limits | None, state_dir: Path) -> tuple[str, ...]:
+    """What the retention of the rolling offload did, in words; that it could not be done ends no watch."""
     if limits is None:
         return ()
-    from bridge.collection import Journal, default_ports
-    from bridge.retention import Elsewhere, prune
+    from bridge.collection import default_ports
+    from bridge.watch import tidy_offload
     from cli._words import size
 
-    with Journal(options.state()) as journal:
-        rolling = {
-            run.bundle_name
-            for run in journal.runs(stamp=request.stamp.name)
-            if run.request.trigger == "offload" and run.request.destination.location == request.destination.location
-        }
     try:
-        store = default_ports().open_store(request.destination, access)
-        try:
-            done = prune(
-                store,
-                limits,
-                now=datetime.now(UTC),
-                elsewhere=Elsewhere(lambda _name: (), lambda _place: store),
-                only=lambda held: held.name in rolling,
-                force=True,
-                act=True,
-            )
-        finally:
-            store.close()
+        done = tidy_offload(
+            request,
+            limits,
+            state_dir=state_dir,
+            open_store=lambda: default_ports().open_store(request.destination, access.destination),
+            now=datetime.now(UTC),
+        )
     except BridgeError as error:
         return (f"the rolling offload could not be tidied: {error}",)
     lines = [f"removed {each.held.name} ({size(each.held.size_bytes)}): {each.over}" for each in done.going]
@@ -474,9 +381,9 @@ def _tidy(console: Console, options: Globals, request: Request, access: Any, lim
 def _agreed(console: Console, memory: Memory, request: Request, *, agree: bool) -> Consent:
     """The consent on record, or a new one: asked once, and again where the logs are to go elsewhere."""
     from bridge.collection import Consent
-    from bridge.watch import consent_text, whoever_this_is
+    from bridge.watch import consent_text, places_of, whoever_this_is
 
-    stamp, destination = request.stamp.name, _names_of(request)
+    stamp, destination = request.stamp.name, places_of(request)
     found = memory.agreement()
     if found is not None and found.destination == destination:
         return found.consent
@@ -493,18 +400,10 @@ def _agreed(console: Console, memory: Memory, request: Request, *, agree: bool) 
     return consent
 
 
-def _names_of(request: Request) -> str:
-    def location(place: Place) -> str:
-        return place.location
-
-    staged = f", by way of {location(request.staging)}" if request.staging else ""
-    return location(request.destination) + staged
-
-
 def _show_consent(console: Console, request: Request) -> Report:
-    from bridge.watch import consent_text
+    from bridge.watch import consent_text, places_of
 
-    text = consent_text(request.stamp.name, _names_of(request))
+    text = consent_text(request.stamp.name, places_of(request))
     console.show(text)
     return Report({"consent": text})
 
@@ -535,11 +434,12 @@ def _show_status(console: Console, memory: Memory, policy: Policy) -> Report:
 def _install(
     console: Console, ctx: typer.Context, stamp: str, *, show: bool, folder: Path | None, kind: str | None
 ) -> Report:
-    from bridge.watch import Memory, Service, scheduled_task, systemd_units, whoever_this_is
+    from bridge.watch import Memory, Scheduler, Service, read_pause, whoever_this_is
 
     kind = kind or ("windows" if os.name == "nt" else "systemd")
-    if kind not in {"systemd", "windows"}:
+    if kind not in set(Scheduler):
         raise UsageError(detail=f"'{kind}' is no scheduler that is known here.", fix="Give --for systemd or windows.")
+    scheduler = Scheduler(kind)
     options: Globals = ctx.obj
     given = _parse_start(ctx, [stamp, *ctx.args])
     settings = options.load().settings
@@ -548,9 +448,9 @@ def _install(
     arguments = [stamp, *(argument for argument in ctx.args if argument not in left_out)]
     command = [*_program(), *_before(options), "watch", *arguments, "--once"]
     user = f"{os.environ.get('USERDOMAIN', '.')}\\{whoever_this_is()}"
-    service = Service(stamp, command, _every(settings, given["every"]) or _LOOK_EVERY, user)
-    files = systemd_units(service) if kind == "systemd" else {f"{service.name}.xml": scheduled_task(service)}
+    service = Service(stamp, command, read_pause(settings.watch, given["every"]) or _LOOK_EVERY, user)
     if show:
+        files = scheduler.files(service)
         for name, content in files.items():
             console.show(f"# {name}\n{content}")
         return Report({"files": files})
@@ -558,14 +458,11 @@ def _install(
 
     named = {name: given[name] for name in ("to", "staging", "api_version", "direct")}
     _agreed(console, Memory(options.state(), stamp), build_request(settings, stamp, **named), agree=given["agree"])
-    where = folder or (_systemd_folder() if kind == "systemd" else Path.cwd())
-    written = [
-        _write(where / name, content, "utf-8" if kind == "systemd" else "utf-16") for name, content in files.items()
-    ]
+    written = scheduler.write(service, folder or scheduler.default_folder(os.environ))
     for path in written:
         console.show(str(path))
     console.say("nothing is enabled yet; next:")
-    for line in _enabling(kind, service.name, written[0]):
+    for line in scheduler.enabling(service, written):
         console.say(f"  {line}")
     return Report({"written": [str(path) for path in written]})
 
@@ -594,63 +491,3 @@ def _before(options: Globals) -> list[str]:
     config = ["--config", str(options.config.absolute())] if options.config else []
     state = ["--state-dir", str(options.state_dir.absolute())] if options.state_dir else []
     return [*config, *state]
-
-
-def _systemd_folder() -> Path:
-    root = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(root) / "systemd" / "user"
-
-
-def _write(path: Path, content: str, encoding: str) -> Path:
-    if encoding == "utf-16":
-        content = content.replace('encoding="UTF-8"', 'encoding="UTF-16"', 1)
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(content, encoding=encoding)
-        beside.replace(path)
-    except OSError as error:
-        raise UsageError(
-            detail=f"{path} cannot be written: {error.strerror}.", fix="Give another folder with --dir."
-        ) from error
-    return path
-
-
-def _enabling(kind: str, name: str, first: Path) -> tuple[str, ...]:
-    if kind == "windows":
-        return (
-            f'schtasks /Create /TN {name} /XML "{first}"',
-            f"schtasks /Change /TN {name} /ENABLE",
-        )
-    return (
-        "systemctl --user daemon-reload",
-        f"systemctl --user enable --now {name}.timer",
-        "loginctl enable-linger    # so that it runs while nobody is logged on",
-    )
-
-
-@contextmanager
-def _until_told_to_leave(leave: Callable[[], None]) -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM, a closed terminal and (on Windows) Ctrl-Break set."""
-    leaving = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        leaving.set()
-        leave()
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield leaving
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _wait(leaving: threading.Event, seconds: float) -> bool:
-    """In small pieces: Windows delivers Ctrl-C only between them."""
-    left_s = seconds
-    while left_s > 0 and not leaving.wait(min(left_s, 0.5)):
-        left_s -= 0.5
-    return leaving.is_set()

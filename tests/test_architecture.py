@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "errors": set[str](),
     "secrets": set[str](),
     "stamp": {"errors"},
+    "spans": {"errors"},
     "settings": FOUNDATION,
     "credentials": FOUNDATION,
     "stamp_information": FOUNDATION | {"settings"},
@@ -23,8 +24,9 @@ MAY_IMPORT = {
     "staging": FOUNDATION,
     "collection": FOUNDATION | {"settings", "credentials", "endpoint", "store", "bundle"},
     "doctor": FOUNDATION | {"endpoint", "store", "collection"},
-    "retention": FOUNDATION | {"store", "bundle"},
-    "watch": FOUNDATION | {"endpoint", "scripting", "collection"},
+    "retention": FOUNDATION | {"spans", "settings", "store", "bundle"},
+    "watch": FOUNDATION
+    | {"spans", "settings", "credentials", "endpoint", "store", "scripting", "retention", "collection"},
     "simulator": FOUNDATION,
 }
 

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bridge.errors import UsageError
+from bridge.settings import RetentionPreferences
+from bridge.spans import parse_size, parse_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,27 @@ class Limits:
             number is not None and number < 1 for number in (self.count, self.size_bytes)
         ):
             raise UsageError(detail="A limit is at least one bundle, one byte, and not in the future.")
+
+
+def read_limits(
+    wanted: RetentionPreferences,
+    *,
+    older_than: str | None = None,
+    keep: int | None = None,
+    max_size: str | None = None,
+) -> Limits:
+    """The limits that are given (``30d``, a count, ``500GB``); where none is, those of ``[retention]``.
+
+    Raises:
+        UsageError: there is none, or one cannot be read.
+    """
+    if not (older_than or keep or max_size):
+        older_than, keep, max_size = wanted.older_than, wanted.keep, wanted.max_size
+    return Limits(
+        age=parse_span(older_than) if older_than else None,
+        count=keep,
+        size_bytes=parse_size(max_size) if max_size else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

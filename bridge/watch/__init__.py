@@ -30,9 +30,11 @@ from bridge.watch._health import (
     Token,
     static_token,
 )
-from bridge.watch._install import Service, scheduled_task, systemd_units
+from bridge.watch._install import Scheduler, Service, scheduled_task, systemd_units
 from bridge.watch._loop import Collector, Result, Told, Watcher
-from bridge.watch._memory import Agreement, Memory, consent_text, whoever_this_is
+from bridge.watch._memory import Agreement, Memory, consent_text, places_of, whoever_this_is
+from bridge.watch._offload import tidy_offload
+from bridge.watch._preferences import find_sources, read_offload_limits, read_pause, read_policy
 
 __all__ = [
     "LISTED_ALERTS",
@@ -58,6 +60,7 @@ __all__ = [
     "Result",
     "Resume",
     "RunCollector",
+    "Scheduler",
     "Seen",
     "Service",
     "Token",
@@ -69,11 +72,17 @@ __all__ = [
     "begin",
     "consent_text",
     "decide",
+    "find_sources",
     "finish",
     "observe",
     "observe_nothing",
+    "places_of",
+    "read_offload_limits",
+    "read_pause",
+    "read_policy",
     "scheduled_task",
     "static_token",
     "systemd_units",
+    "tidy_offload",
     "whoever_this_is",
 ]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
 from xml.sax.saxutils import escape
+
+from bridge.errors import UsageError
 
 _SAFE = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
 
@@ -31,6 +35,48 @@ class Service:
     def name(self) -> str:
         """``pep-bridge-watch-east``."""
         return "pep-bridge-watch-" + re.sub(r"[^A-Za-z0-9_.-]", "_", self.stamp)
+
+
+class Scheduler(StrEnum):
+    """What starts a watch again and again on a machine."""
+
+    SYSTEMD = "systemd"
+    WINDOWS = "windows"
+
+    def default_folder(self, environment: Mapping[str, str]) -> Path:
+        """The user's systemd folder (systemd.unit(5)); on Windows the current one: a task is read from anywhere."""
+        if self is Scheduler.WINDOWS:
+            return Path.cwd()
+        root = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+        return Path(root) / "systemd" / "user"
+
+    def files(self, service: Service) -> dict[str, str]:
+        """Names and contents of what the scheduler reads."""
+        if self is Scheduler.SYSTEMD:
+            return systemd_units(service)
+        return {f"{service.name}.xml": scheduled_task(service)}
+
+    def write(self, service: Service, folder: Path) -> tuple[Path, ...]:
+        """Writes the files, each whole or not at all, in the encoding that the scheduler wants; says where they are.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        encoding = "utf-8" if self is Scheduler.SYSTEMD else "utf-16"
+        return tuple(_write(folder / name, content, encoding) for name, content in self.files(service).items())
+
+    def enabling(self, service: Service, written: Sequence[Path]) -> tuple[str, ...]:
+        """The commands by which an operator enables what was written."""
+        if self is Scheduler.WINDOWS:
+            return (
+                f'schtasks /Create /TN {service.name} /XML "{written[0]}"',
+                f"schtasks /Change /TN {service.name} /ENABLE",
+            )
+        return (
+            "systemctl --user daemon-reload",
+            f"systemctl --user enable --now {service.name}.timer",
+            "loginctl enable-linger    # so that it runs while nobody is logged on",
+        )
 
 
 def systemd_units(service: Service) -> dict[str, str]:
@@ -120,6 +166,19 @@ def scheduled_task(service: Service) -> str:
   </Actions>
 </Task>
 """
+
+
+def _write(path: Path, content: str, encoding: str) -> Path:
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(content, encoding=encoding)
+        beside.replace(path)
+    except OSError as error:
+        raise UsageError(
+            detail=f"{path} cannot be written: {error.strerror}.", fix="Give another folder with --dir."
+        ) from error
+    return path
 
 
 def _systemd_word(word: str) -> str:

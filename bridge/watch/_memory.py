@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bridge.collection import Consent
+from bridge.collection import Consent, Request
 from bridge.errors import JournalError, StampBusyError
 from bridge.watch._core import WatchState
 
@@ -163,6 +163,12 @@ def consent_text(stamp: str, destination: str) -> str:
         " addresses. Whoever can read that place can read them. They are for troubleshooting only. You can take this"
         " consent back at any time; what was collected until then stays until you delete it."
     )
+
+
+def places_of(request: Request) -> str:
+    """Every place that the logs of a request get to, in the words of the consent."""
+    staged = f", by way of {request.staging.location}" if request.staging else ""
+    return request.destination.location + staged
 
 
 def whoever_this_is() -> str:
