@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.bundle import Bundle, read_bundle, verify
+from bridge.bundle import Bundle, FindingKind, Verdict, read_bundle, verify
 from bridge.collection._events import DeliveryProgress, Event, Warned
 from bridge.collection._journal import Journal
 from bridge.collection._parts import open_place
@@ -238,12 +238,13 @@ class _Delivery:
             report = verify(self._target, fast=True)
         except StoreAccessError as error:
             return str(error)
-        if not report.ok and not self._sealed.unhashed_files:
-            first = report.findings[0]
+        if report.verdict is Verdict.FAILED:  # not merely unproven: what nobody could hash is no fault of the copy
+            first = next(finding for finding in report.findings if finding.kind is not FindingKind.UNHASHED)
             raise VerificationFailedError(
                 where=self._target.location,
                 detail=f"{first.path}: {first.detail}",
-                fix="Run the same command again: the file is sent once more.",
+                fix="Run the same command again: what did not arrive is sent once more. "
+                "'pep-bridge verify' shows all differences, here and there.",
             )
         return None
 

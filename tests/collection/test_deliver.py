@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from bridge.bundle import verify
+from bridge.bundle import Unhashed, Verdict, seal, verify
 from bridge.collection import Access, Journal, Outcome, Place, Request, collect, deliver
 from bridge.errors import DeliveryFailedError, ExitCode, NotABundleError, VerificationFailedError
 from bridge.store import FolderStore
+from tests.support.bundles import DOCUMENTS, INFO, digests_of, write_payload
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports
 from tests.support.runs import QUICK
 
@@ -66,6 +68,25 @@ def test_a_missing_and_an_added_file_are_named(collected: Outcome, tmp_path: Pat
     (victim.parent / "added.zip").write_bytes(b"?")
     with pytest.raises(VerificationFailedError, match=r"added\.zip is not in its manifest"):
         deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_file_that_was_never_hashed_does_not_hide_that_it_is_missing(
+    tmp_path: Path, state_dir: Path, missing: bool
+) -> None:
+    root = tmp_path / "bundle"
+    write_payload(root)
+    proven, unread = digests_of()[:-1], digests_of()[-1]
+    unhashed = [Unhashed(unread.path, unread.size_bytes, "the SAS does not permit reading", None)]
+    seal(FolderStore(root), digests=proven, documents=DOCUMENTS, info=INFO, unhashed=unhashed)
+    far = Place.parse(str(tmp_path / "far"))
+    if missing:
+        (root / unread.path).unlink()
+        with pytest.raises(VerificationFailedError, match=re.escape(unread.path)):
+            deliver(Place.parse(str(root)), far, state_dir=state_dir)
+    else:
+        delivered = deliver(Place.parse(str(root)), far, state_dir=state_dir)
+        assert verify(FolderStore(Path(delivered.bundle))).verdict is Verdict.UNPROVEN
 
 
 def test_another_bundle_of_the_same_name_is_not_overwritten(
