@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.collection import Place
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 
+_BARE_WORD = re.compile(r"[\w-][\w.-]*")
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -50,17 +52,29 @@ def find_place(text: str, settings: Settings, *, api_version: str | None = None)
     """The place that a text means: a destination's name, with ``/folder`` behind it if wanted, else a location.
 
     Raises:
-        UsageError: the text is no place, holds a secret, or ``api_version`` is not a date.
+        UsageError: the text is no place, holds a secret, is a name that nothing has, or ``api_version`` is not a date.
     """
     name, _, rest = text.partition("/")
     known = settings.destinations.get(name)
     if api_version is not None and _API_VERSION.fullmatch(api_version) is None:
         raise UsageError(detail=f"{api_version!r} is not a version of the blob service.", fix="Write it as 2019-02-02.")
     if known is None:
+        _refuse_a_misspelt_name(text, name, settings)
         return Place.parse(text, api_version=api_version)
     between = "\\" if known.location.startswith("\\\\") else "/"
     whole = known.location.rstrip("/\\") + between + rest if rest else known.location
     return Place.parse(whole, name=name, api_version=api_version or known.api_version, encrypt=known.encrypt)
+
+
+def _refuse_a_misspelt_name(text: str, name: str, settings: Settings) -> None:
+    """A bare word that is neither a destination nor a folder here would quietly become a new folder."""
+    if _BARE_WORD.fullmatch(name) is None or Path(name).exists():
+        return
+    known = ", ".join(sorted(settings.destinations)) or "none yet"
+    raise UsageError(
+        detail=f"There is no destination '{name}' in the configuration (known: {known}), and no such folder here.",
+        fix=f"Correct the name, or write ./{text} for a new folder here.",
+    )
 
 
 def open_place_secret(

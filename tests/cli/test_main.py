@@ -114,3 +114,17 @@ def test_every_exit_code_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for code in ExitCode:
         assert f"\n| {int(code)} | " in readme, code
+
+
+def test_a_misspelt_destination_does_not_become_a_folder(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        "[stamps.east]\nendpoints = ['10.0.0.1']\nshared_disk = true\n[destinations.nas]\nlocation = '/nowhere'\n",
+        encoding="utf-8",
+    )
+    done = pep_bridge("--config", str(config), "--state-dir", str(tmp_path), "collect", "east", "--to", "nass")
+    assert done.returncode == ExitCode.USAGE
+    assert "'nass'" in done.stderr
+    assert "known: nas)" in done.stderr
+    assert "./nass" in done.stderr
+    assert not (ROOT / "nass").exists()
