@@ -96,6 +96,8 @@ def tell(console: Console, outcome: Outcome) -> None:
             console.say(
                 f"the staged copy is kept, sealed as well: {outcome.staging} (--remove-staging would remove it)"
             )
+        if outcome.staging_removed:
+            console.say(f"the staged copy is removed: {outcome.staging_removed}")
         console.say("the endpoint keeps its transcript: 'pep-bridge run Close-PepSession --help' tells how to fetch it")
         console.say(f"next: pep-bridge verify {quoted(outcome.bundle or '')}")
     elif outcome.exit_code in {ExitCode.OK, ExitCode.INTERRUPTED}:

@@ -42,9 +42,10 @@ from bridge.errors import (
     StampBusyError,
     StoreError,
     TimeLimitError,
+    UnsafePathError,
 )
 from bridge.secrets import Credential, Secret
-from bridge.store import Store
+from bridge.store import FolderTree, Store
 
 _STOP_LOOK_S = 1.0
 _MOST_WARNINGS = 200
@@ -585,12 +586,36 @@ class Driver:
             ) from error
         self._journal.note_delivery(self._run.bundle_name, target.location, "done")
         if request.remove_staging:
-            with self._journal.step(self._run.id, "remove the staging copy"):
-                for entry in list(staging.list()):
-                    staging.remove(entry.path)
+            self._remove_staging(staging.location)
         else:
             self._note(staging=staging.location)
         self._end_with(finished, target.location)
+
+    def _remove_staging(self, location: str) -> None:
+        """Removes the staging copy with its folders. The bundle is delivered: what stands in the way of this is said,
+        and does not fail the run. What was left out of the delivery for its name has no other copy: then all stays."""
+        place, name = self._output_store(), self._run.bundle_name
+        unsafe: list[UnsafePathError] = []
+        try:
+            with self._journal.step(self._run.id, "remove the staging copy"):
+                entries = list(place.list(name, on_unsafe=unsafe.append))
+                if not unsafe:
+                    for entry in entries:
+                        place.remove(entry.path)
+                    if isinstance(place, FolderTree):
+                        place.clear_folder(name)
+        except StoreError as error:
+            self._warn(f"the staging copy is delivered, but could not be removed from {location}: {error}")
+            self._note(staging=location)
+            return
+        if unsafe:
+            self._warn(
+                f"the staging copy is kept ({location}): {len(unsafe)} names in it are not safe to use, "
+                "so those files were not delivered; look at them there and remove it by hand"
+            )
+            self._note(staging=location)
+        else:
+            self._note(staging_removed=location)
 
     def _secure_staging(self, staging: Store) -> None:
         """A delivery that cannot be finished leaves a bundle all the same: the staging copy is sealed."""

@@ -106,6 +106,10 @@ class Finisher:
         Raises:
             DeliveryFailedError: it can be called again and goes on where it was.
         """
+        if (delivered := _sealed_already(target)) is not None:  # killed later: the staging copy may be half removed
+            finished = self._finished(delivered, ())
+            unsafe = len(_unsafe_names(staging))
+            return replace(finished, unchecked_files=max(finished.unchecked_files, unsafe))
         attempt = 1
         while True:
             try:
@@ -285,6 +289,13 @@ def _sealed_already(bundle: Store) -> SealedBundle | None:
         files += 1
         size_bytes += entry.size_bytes
     return SealedBundle(found.bundle_id, files, size_bytes, found.unhashed_files)
+
+
+def _unsafe_names(bundle: Store) -> list[UnsafePathError]:
+    unsafe: list[UnsafePathError] = []
+    for _ in bundle.list(PAYLOAD, on_unsafe=unsafe.append):
+        pass
+    return unsafe
 
 
 def _fingerprint(digests: Iterable[FileDigest]) -> str:

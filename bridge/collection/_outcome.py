@@ -17,7 +17,8 @@ from bridge.errors import BridgeError, ExitCode
 class Outcome:
     """A run as it stands when ``collect``, ``attach`` or ``stop`` returns.
 
-    ``bundle`` is where the sealed bundle is, or ``None`` while there is none. ``unchecked`` names payload that could
+    ``bundle`` is where the sealed bundle is, or ``None`` while there is none. ``staging`` is where a staging copy is
+    kept, ``staging_removed`` where one was. ``unchecked`` names payload that could
     not be read and hashed. ``errors`` hold why a run failed, or is not finished; ``reason`` is the same for
     people, and is there for a run that had failed before as well.
     """
@@ -30,6 +31,7 @@ class Outcome:
     bundle: str | None = None
     bundle_id: str | None = None
     staging: str | None = None
+    staging_removed: str | None = None
     coverage: Mapping[str, Any] | None = None
     errors: tuple[BridgeError, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class Outcome:
             "bundle_name": self.bundle_name,
             "bundle_id": self.bundle_id,
             "staging": self.staging,
+            "staging_removed": self.staging_removed,
             "coverage": self.coverage,
             "warnings": list(self.warnings),
             "unchecked": list(self.unchecked),
@@ -73,6 +76,7 @@ def outcome_of(
         bundle=facts.get("bundle"),
         bundle_id=facts.get("bundle_id"),
         staging=facts.get("staging"),
+        staging_removed=facts.get("staging_removed"),
         coverage=finished.coverage if finished else None,
         errors=errors,
         warnings=tuple(facts.get("warnings", ())),

@@ -32,6 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], **facts: Any) -> str:
 
 def test_the_fate_of_the_staged_copy_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"staged copy is kept, sealed as well: \\nas\stage\b" in said(capsys, staging=r"\\nas\stage\b")
+    assert r"staged copy is removed: \\nas\stage\b" in said(capsys, staging_removed=r"\\nas\stage\b")
     assert "staged" not in said(capsys)
 
 

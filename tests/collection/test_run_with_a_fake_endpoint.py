@@ -334,7 +334,42 @@ def test_a_staging_copy_is_removed_only_when_asked(
     staging = Place.parse(str(tmp_path / "near"))
     outcome = run(make_request(tmp_path / "far", staging=staging, remove_staging=True), access, state_dir, endpoint)
     assert_verified(outcome)
-    assert list(FolderStore(tmp_path / "near").list(outcome.bundle_name)) == []
+    assert not (tmp_path / "near" / outcome.bundle_name).exists()
+    assert (outcome.staging, outcome.staging_removed) == (None, str(tmp_path / "near" / outcome.bundle_name))
+
+
+def test_a_staging_copy_that_was_half_removed_by_a_killed_process_does_not_change_the_delivered_bundle(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    request = make_request(tmp_path / "far", staging=Place.parse(str(tmp_path / "near")), remove_staging=True)
+    dying = replace(fake_ports(endpoint), open_store=lambda place, _secret: DyingStore(Path(place.location)))
+    with pytest.raises(KilledError):
+        collect(request, access, state_dir=state_dir, settings=QUICK, ports=dying)
+    [left] = (tmp_path / "near").glob("azs-sim-*")
+    [delivered] = (tmp_path / "far").glob("azs-sim-*")
+    assert not (left / "bagit.txt").exists()
+    bundle_id = verify(FolderStore(delivered)).bundle_id
+
+    with Journal(state_dir) as journal:
+        [killed] = journal.runs()
+    outcome = take_over(killed.id, access, state_dir, endpoint)
+    assert (outcome.state, outcome.bundle_id) == (RunState.DONE, bundle_id), outcome
+    assert outcome.coverage == json.loads((delivered / "coverage.json").read_bytes())
+    assert not left.exists()
+    assert_verified(outcome)
+
+
+class KilledError(BaseException):
+    """Stands for the end of a process."""
+
+
+class DyingStore(FolderStore):
+    """The process that removes a few files from it ends."""
+
+    def remove(self, path: str) -> None:
+        super().remove(path)
+        if path.endswith(".zip"):
+            raise KilledError
 
 
 def test_no_secret_is_written_anywhere(request_to: Request, access: Access, state_dir: Path, tmp_path: Path) -> None:

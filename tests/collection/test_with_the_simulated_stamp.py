@@ -276,6 +276,25 @@ def test_a_hostile_name_in_the_staging_place_is_left_there_and_makes_the_run_par
         assert verify(FolderStore(Path(str(outcome.bundle)))).verdict is Verdict.VERIFIED
 
 
+def test_a_staging_copy_that_holds_what_was_not_delivered_is_kept_and_said(tmp_path: Path) -> None:
+    for with_stamp in rehearsal(tmp_path, faults=("hostile-names",)):
+        near = with_stamp.folder("near")
+        outcome = with_stamp.collect(with_stamp.request(with_stamp.folder("far"), staging=near, remove_staging=True))
+        assert outcome.state is RunState.PARTIAL, outcome
+        assert (outcome.staging, outcome.staging_removed) == (f"{near.location}/{outcome.bundle_name}", None)
+        assert any("the staging copy is kept" in warning for warning in outcome.warnings)
+        assert verify(FolderStore(Path(str(outcome.staging)))).verdict is not Verdict.FAILED
+
+
+def test_a_removed_staging_copy_leaves_no_folder_on_a_share(with_stamp: Rehearsal, samba: Samba) -> None:
+    share = Place.parse(samba.url("bundles"))
+    request = with_stamp.request(with_stamp.folder("far"), staging=share, remove_staging=True)
+    outcome = with_stamp.collect(request, staging=samba.credential)
+    assert outcome.state is RunState.DONE, outcome
+    assert outcome.staging_removed is not None
+    assert not (samba.path("bundles") / outcome.bundle_name).exists()
+
+
 def test_a_detached_collection_is_finished_by_attach_and_loses_no_record(slow_stamp: Rehearsal) -> None:
     request = slow_stamp.request(slow_stamp.folder("out"))
     detached = slow_stamp.collect(request, detach=True)
