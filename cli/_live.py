@@ -78,10 +78,17 @@ def _delivery(event: events.DeliveryProgress) -> str:
         if event.rate_bytes_per_s or event.seconds_left is not None:  # else nothing is known yet
             parts.append(f"{size(int(event.rate_bytes_per_s))}/s now")
         if event.seconds_left is not None:
-            parts.append(f"about {duration(event.seconds_left)} left")
+            parts.append(f"about {duration(event.seconds_left)} left{_spread(event)}")
     elif event.seconds_left != 0:
         parts.append("waiting for the last confirmation")
     return ", ".join([*parts, event.detail] if event.detail else parts)
+
+
+def _spread(event: events.DeliveryProgress) -> str:
+    low, high = event.seconds_left_low, event.seconds_left_high
+    if low is None:
+        return ""
+    return f" ({duration(low)} to {duration(high)})" if high is not None else f" ({duration(low)} or more)"
 
 
 def _is_frequent(event: events.Event) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.bundle import Bundle, FindingKind, Verdict, read_bundle, verify
-from bridge.collection._events import DeliveryProgress, Event, Warned
+from bridge.collection._events import DeliveryProgress, Event, Waiting, Warned
 from bridge.collection._journal import Journal
 from bridge.collection._parts import open_place
 from bridge.collection._plan import PAYLOAD
@@ -33,7 +33,10 @@ from bridge.secrets import Credential, Secret
 from bridge.store import Store, check_path
 from bridge.store.transfer import (
     FileFinished,
+    Note,
+    Paused,
     Progress,
+    Repairing,
     Retrying,
     TransferEvent,
     TransferItem,
@@ -274,10 +277,18 @@ def show_transfer(run_id: str, event: TransferEvent) -> Event | None:
                 bytes_total=event.bytes_total or 0,
                 rate_bytes_per_s=event.rate_bits_per_s / 8,
                 seconds_left=event.time_left_s,
+                seconds_left_low=event.time_left_low_s,
+                seconds_left_high=event.time_left_high_s,
                 detail=f"retrying {', '.join(event.retrying[:3])}" if event.retrying else "",
             )
         case Retrying():
             return Warned(run_id=run_id, text=f"{event.path}: {event.reason}; tried again in {event.wait_s:.0f} s")
+        case Repairing():
+            return Warned(run_id=run_id, text=f"{event.path} is sent again, it did not arrive whole: {event.reason}")
+        case Note():
+            return Warned(run_id=run_id, text=event.text)
+        case Paused():
+            return Waiting(run_id=run_id, reason="quiet hours", until=event.until)
         case _:
             return None
 

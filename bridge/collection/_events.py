@@ -96,6 +96,8 @@ class DeliveryProgress(RunEvent):
     bytes_total: int
     rate_bytes_per_s: float = 0.0
     seconds_left: float | None = None
+    seconds_left_low: float | None = None
+    seconds_left_high: float | None = None
     detail: str = ""
 
 

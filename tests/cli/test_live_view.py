@@ -21,6 +21,8 @@ def progress(done: int, *, left_s: float | None = None, detail: str = "") -> Del
         bytes_total=8 * MB,
         rate_bytes_per_s=2.5 * MB,
         seconds_left=left_s,
+        seconds_left_low=left_s,
+        seconds_left_high=None if left_s is None else 2 * left_s,
         detail=detail,
     )
 
@@ -32,7 +34,12 @@ def plain(event: DeliveryProgress, capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_a_delivery_shows_its_rate_the_time_left_and_what_is_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
     said = plain(progress(3, left_s=125.0, detail="retrying data/a.zip"), capsys)
-    assert said == "delivered: 3.0 MB of 8.0 MB, 2.5 MB/s now, about 2:05 left, retrying data/a.zip\n"
+    assert said == "delivered: 3.0 MB of 8.0 MB, 2.5 MB/s now, about 2:05 left (2:05 to 4:10), retrying data/a.zip\n"
+
+
+def test_a_time_left_without_an_upper_end_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    event = replace(progress(3, left_s=125.0), seconds_left_high=None)
+    assert "about 2:05 left (2:05 or more)" in plain(event, capsys)
 
 
 def test_a_rate_that_is_not_known_yet_is_not_shown_as_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bridge.bundle import Unhashed, Verdict, seal, verify
-from bridge.collection import Access, Journal, Outcome, Place, Request, collect, deliver
+from bridge.collection import Access, Journal, Outcome, Place, Request, collect, deliver, plain_line
+from bridge.collection._deliver import show_transfer
 from bridge.errors import DeliveryFailedError, ExitCode, NotABundleError, VerificationFailedError
 from bridge.store import FolderStore
+from bridge.store.transfer import Note, Paused, Repairing, TransferEvent
 from tests.support.bundles import DOCUMENTS, INFO, digests_of, write_payload
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports
 from tests.support.runs import QUICK
@@ -87,6 +90,23 @@ def test_a_file_that_was_never_hashed_does_not_hide_that_it_is_missing(
     else:
         delivered = deliver(Place.parse(str(root)), far, state_dir=state_dir)
         assert verify(FolderStore(Path(delivered.bundle))).verdict is Verdict.UNPROVEN
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            Repairing("data/a.zip", "the MD5 differs"),
+            "warning: data/a.zip is sent again, it did not arrive whole: the MD5",
+        ),
+        (Note("the SAS does not permit listing"), "warning: the SAS does not permit listing"),
+        (Paused(datetime(2026, 11, 23, 18, tzinfo=UTC)), "waiting: quiet hours (until 2026-11-23 18:00:00Z)"),
+    ],
+)
+def test_repairs_notes_and_quiet_hours_reach_the_operator(event: TransferEvent, line: str) -> None:
+    shown = show_transfer("run", event)
+    assert shown is not None
+    assert str(plain_line(shown)).startswith(line)
 
 
 def test_another_bundle_of_the_same_name_is_not_overwritten(
