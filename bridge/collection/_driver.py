@@ -471,7 +471,7 @@ class Driver:
     def _after_the_command(self) -> None:
         """The stamp is free again; what landed is looked at, and the run goes on to its bundle."""
         state = self._run.facts["end"]["state"]
-        snapshot = self._settle(patient=state == "completed")
+        snapshot = self._settle(state)
         if not self._run.facts.get("stamp_freed"):
             self._free_the_stamp(stopped=state in {"stopped", "overdue"})
         self._end_session()
@@ -509,9 +509,10 @@ class Driver:
                 self._warn(f"the collection may still run: the stamp stays locked until {until:%Y-%m-%d %H:%M:%SZ}")
         self._note(stamp_freed=True)
 
-    def _settle(self, *, patient: bool) -> Snapshot:
-        """Waits until nothing lands any more. Output may come after its command has ended."""
+    def _settle(self, state: str) -> Snapshot:
+        """Waits until nothing lands any more. Output may come after its command has ended, or was stopped."""
         last = Snapshot()
+        stopped = state in {"stopped", "overdue"}
 
         def note(snapshot: Snapshot) -> None:
             nonlocal last
@@ -519,18 +520,26 @@ class Driver:
             self._output_changed(snapshot)
 
         try:
-            none_yet = patient and look(self._output_store(), self._output_folder).files == 0
+            none_yet = state == "completed" and look(self._output_store(), self._output_folder).files == 0
         except StoreError:
             none_yet = False
-        wait_for_output(
+        still_s = self._settings.late_s if none_yet else self._settings.settle_s
+        if stopped:
+            still_s = self._settings.after_stop_s
+            reason = f"whether more arrives after the stop, until nothing has changed for {still_s:g} s"
+            self._tell(Waiting(run_id=self._run.id, reason=reason))
+        waited = wait_for_output(
             self._output_store(),
             self._output_folder,
             poll_s=min(self._settings.watch_s, max(0.05, self._settings.settle_s / 4)),
-            still_s=self._settings.late_s if none_yet else self._settings.settle_s,
+            still_s=still_s,
             deadline_s=self._settings.late_s + self._settings.stall_s,
             interrupted=_pause,
             on_change=note,
         )
+        if stopped and waited is Waited.OVERDUE:
+            self._warn("the collection was stopped, and goes on all the same: what has arrived until now is sealed")
+            self._note(end={**self._run.facts["end"], "how": str(waited)})
         return last
 
     def _nothing_arrived(self, state: str) -> None:

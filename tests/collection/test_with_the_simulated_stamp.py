@@ -20,6 +20,7 @@ from bridge.collection import (
     Access,
     Control,
     Event,
+    Landed,
     Outcome,
     Place,
     RecordArrived,
@@ -321,6 +322,45 @@ def test_a_stopped_collection_leaves_no_orphan_and_keeps_what_arrived(slow_stamp
     assert [each.outcome for each in slow_stamp.sim.state.collections] == ["stopped"]
     assert all(not server.shells() for server in slow_stamp.sim.servers)
     assert verify(FolderStore(Path(str(outcome.bundle)))).verdict is Verdict.VERIFIED
+
+
+def test_what_arrives_after_a_stop_that_the_endpoint_confirmed_is_sealed(tmp_path: Path) -> None:
+    for with_stamp in rehearsal(tmp_path, faults=("collection-outlives-session",), duration_s=4.0):
+        control = Control()
+
+        def stop_at_once(event: Event, control: Control = control) -> None:
+            if isinstance(event, RecordArrived):
+                control.stop()
+
+        outcome = with_stamp.collect(
+            with_stamp.request(with_stamp.folder("out")),
+            on_event=stop_at_once,
+            control=control,
+            settings=replace(QUICK, after_stop_s=30, stall_s=60),
+        )
+        assert [each.outcome for each in with_stamp.sim.state.collections] == ["finished"]
+        assert (outcome.state, outcome.exit_code) == (RunState.STOPPED, ExitCode.INTERRUPTED), outcome
+        assert len(list(Path(str(outcome.bundle)).rglob("*.zip"))) > 0
+        assert verify(FolderStore(Path(str(outcome.bundle)))).verdict is Verdict.VERIFIED
+
+
+def test_a_collection_that_no_stop_ends_is_sealed_as_it_stands_and_keeps_its_stamp_locked(tmp_path: Path) -> None:
+    for with_stamp in rehearsal(tmp_path, faults=("collection-outlives-session",), duration_s=20.0):
+        control = Control()
+
+        def stop_when_some_landed(event: Event, control: Control = control) -> None:
+            if isinstance(event, Landed) and event.files:
+                control.stop()
+
+        outcome = with_stamp.collect(
+            with_stamp.request(with_stamp.folder("out")),
+            on_event=stop_when_some_landed,
+            control=control,
+            settings=replace(QUICK, after_stop_s=30, late_s=0.5, stall_s=0.5, seal_attempts=20),
+        )
+        assert outcome.state is RunState.STOPPED, outcome
+        assert any("goes on all the same" in warning for warning in outcome.warnings)
+        assert any("the stamp stays locked until" in warning for warning in outcome.warnings)
 
 
 def test_stop_ends_a_detached_collection(slow_stamp: Rehearsal) -> None:

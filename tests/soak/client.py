@@ -18,6 +18,7 @@ from cli._signals import interrupts
 IMPATIENT = Settings(
     watch_s=0.1,
     settle_s=0.4,
+    after_stop_s=4.0,
     late_s=2.0,
     stall_s=4.0,
     started_s=0.3,

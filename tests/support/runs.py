@@ -13,6 +13,7 @@ PASSWORD = "Winter&Rose<42>"
 QUICK = Settings(
     watch_s=0.05,
     settle_s=0.2,
+    after_stop_s=0.4,
     late_s=0.6,
     stall_s=0.6,
     started_s=0.2,
