@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from bridge.errors import (
@@ -53,11 +53,19 @@ _WINDOWS: dict[int, type[StoreError]] = {
 }
 
 
+_FIXES: Mapping[type[StoreError], str] = {
+    StoreNotFoundError: "Check the path; 'pep-bridge history' shows where bundles are.",
+    StoreAccessError: "Check who may read there, and that this is the place that was meant.",
+    StoreReadOnlyError: "Check who may write there, or give another place.",
+    StoreExistsError: "A file stands where something else is to be: move it away, or give another place.",
+}
+
+
 def store_error(store: str, error: OSError, path: str, *, writing: bool) -> StoreError:
     """The store's error for one of the operating system, with the path it was about."""
     kind = _kind(error, writing=writing)
     reason = error.strerror or str(error) or type(error).__name__
-    return kind(store=store, detail=f"{path or '.'}: {reason}", path=path)
+    return kind(store=store, detail=f"{path or '.'}: {reason}", path=path, fix=_FIXES.get(kind, ""))
 
 
 def _kind(error: OSError, *, writing: bool) -> type[StoreError]:
