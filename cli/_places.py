@@ -37,18 +37,22 @@ def open_place(
     *,
     username: str | None = None,
     api_version: str | None = None,
+    is_bundle: bool = False,
 ) -> OpenPlace:
     """The place that a text means, and what opens it.
+
+    Args:
+        is_bundle: it is a bundle to read: where nothing is, nothing will be made, and whoever reads it says so.
 
     Raises:
         UsageError: the text is no place, holds a secret, or no secret can be had.
         ConfigurationError: a secret's file cannot be used.
     """
-    place = find_place(text, settings, api_version=api_version)
+    place = find_place(text, settings, api_version=api_version, is_bundle=is_bundle)
     return OpenPlace(place, open_place_secret(place, settings, sources, console, username=username))
 
 
-def find_place(text: str, settings: Settings, *, api_version: str | None = None) -> Place:
+def find_place(text: str, settings: Settings, *, api_version: str | None = None, is_bundle: bool = False) -> Place:
     """The place that a text means: a destination's name, with ``/folder`` behind it if wanted, else a location.
 
     Raises:
@@ -59,7 +63,8 @@ def find_place(text: str, settings: Settings, *, api_version: str | None = None)
     if api_version is not None and _API_VERSION.fullmatch(api_version) is None:
         raise UsageError(detail=f"{api_version!r} is not a version of the blob service.", fix="Write it as 2019-02-02.")
     if known is None:
-        _refuse_a_misspelt_name(text, name, settings)
+        if not is_bundle:
+            _refuse_a_misspelt_name(text, name, settings)
         return Place.parse(text, api_version=api_version)
     between = "\\" if known.location.startswith("\\\\") else "/"
     whole = known.location.rstrip("/\\") + between + rest if rest else known.location

@@ -69,7 +69,7 @@ def deliver(
 
         settings = ctx.obj.load().settings
         sources = console.sources()
-        source = open_place(bundle, settings, sources, console, username=share_username)
+        source = open_place(bundle, settings, sources, console, username=share_username, is_bundle=True)
         target = open_place(to, settings, sources, console, username=share_username, api_version=api_version)
         transfer = transfer_settings(ctx.obj, limit_rate, quiet_hours, connections, warn=console.warn)
         control = Control()

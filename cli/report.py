@@ -41,7 +41,9 @@ def report(
         from bridge.collection import default_ports
         from cli._places import open_place
 
-        found = open_place(bundle, ctx.obj.load().settings, console.sources(), console, username=share_username)
+        found = open_place(
+            bundle, ctx.obj.load().settings, console.sources(), console, username=share_username, is_bundle=True
+        )
         store = default_ports().open_store(found.place, found.access)
         try:
             read = read_bundle(store)

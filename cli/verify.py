@@ -57,7 +57,7 @@ def check(
     from cli._places import open_place
     from cli._progress import bytes_bar
 
-    found = open_place(bundle, options.load().settings, console.sources(), console, username=username)
+    found = open_place(bundle, options.load().settings, console.sources(), console, username=username, is_bundle=True)
     store = default_ports().open_store(found.place, found.access)
     try:
         with bytes_bar(console, "reading") as bar:
