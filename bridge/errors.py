@@ -336,6 +336,12 @@ class SealingError(BridgeError):
     fix = "{fix}"
 
 
+class StrangersBesideError(SealingError):
+    """The bundle could not be sealed: {where} holds files that are no part of a bundle: {names}"""
+
+    fix = "Move them out of the bundle's folder, then seal it with 'pep-bridge attach'."
+
+
 class NotABundleError(BridgeError):
     """{where} is not a bundle: {detail}"""
 

@@ -27,7 +27,14 @@ from bridge.bundle._tags import (
     format_bag_info,
     in_words,
 )
-from bridge.errors import SealingError, StoreError, StoreFullError, StoreNotFoundError, UnsafePathError
+from bridge.errors import (
+    SealingError,
+    StoreError,
+    StoreFullError,
+    StoreNotFoundError,
+    StrangersBesideError,
+    UnsafePathError,
+)
 from bridge.store import Store, check_path
 
 _NAMED_IN_MESSAGE = 5
@@ -227,10 +234,7 @@ def _refuse_strangers(store: Store, beside: set[str], tag_files: list[_TagFile])
     strangers = sorted(beside - known)
     if strangers:
         named = ", ".join(strangers[:_NAMED_IN_MESSAGE])
-        raise SealingError(
-            detail=f"{store.location} holds files that are no part of a bundle: {named}",
-            fix="Move them out of the bundle's folder, then seal it with 'pep-bridge attach'.",
-        )
+        raise StrangersBesideError(where=store.location, names=named)
 
 
 # -- what is written --------------------------------------------------------------------------------------------------

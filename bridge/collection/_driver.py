@@ -108,6 +108,7 @@ class Driver:
         self._line_down_since: float | None = None
         self._told_of_the_others = False
         self._landed = False
+        self._told_once = set(self._warnings)
 
     # -- the machine --------------------------------------------------------------------------------------------------
 
@@ -657,6 +658,7 @@ class Driver:
             assess=self._ports.assess,
             emit=self._tell,
             warn=self._warn,
+            warn_once=self._warn_once,
             cancel=self._control.interrupt_from_now(),
         )
 
@@ -781,6 +783,12 @@ class Driver:
             with suppress(JournalError):  # it is told all the same; whatever must be written says so by itself
                 self._journal.note(self._run.id, warnings=self._warnings)
         self._tell(Warned(run_id=self._run.id, text=text))
+
+    def _warn_once(self, text: str) -> None:
+        """For what is found again whenever it is looked for."""
+        if (said := self._scrubber.text(text)) not in self._told_once:
+            self._told_once.add(said)
+            self._warn(said)
 
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:

@@ -29,6 +29,7 @@ from bridge.errors import (
     StoreAccessError,
     StoreError,
     StoreNotFoundError,
+    StrangersBesideError,
     UnsafePathError,
 )
 from bridge.secrets import Scrubber
@@ -73,6 +74,7 @@ class Finisher:
     assess: Assess
     emit: Callable[[Event], None]
     warn: Callable[[str], None]
+    warn_once: Callable[[str], None]
     cancel: threading.Event
 
     @property
@@ -93,7 +95,7 @@ class Finisher:
             try:
                 sealed = seal(bundle, digests=digests, documents=documents, info=self._info(), unhashed=unhashed)
             except SealingError as error:
-                if attempt >= self.settings.seal_attempts:
+                if attempt >= self.settings.seal_attempts or isinstance(error, StrangersBesideError):
                     raise
                 attempt += 1
                 self.warn(f"sealing starts again: {error}")
@@ -118,7 +120,7 @@ class Finisher:
                 finished = self._finished(self.seal_known(target, digests), ())
                 return replace(finished, unchecked_files=max(finished.unchecked_files, unsafe))
             except (SealingError, SourceMismatchError) as error:
-                if attempt >= self.settings.seal_attempts:
+                if attempt >= self.settings.seal_attempts or isinstance(error, StrangersBesideError):
                     raise
                 attempt += 1
                 self.warn(f"the delivery looks again at what landed: {error}")
@@ -247,7 +249,7 @@ class Finisher:
         )
 
     def _warn_unsafe(self, error: UnsafePathError) -> None:
-        self.warn(f"the stamp wrote a name that is not safe to use: {error}")
+        self.warn_once(f"the stamp wrote a name that is not safe to use: {error}")
 
 
 class _Count:

@@ -28,6 +28,7 @@ from bridge.collection import (
     RunState,
     Settings,
     StateChanged,
+    Warned,
     Window,
     attach,
     collect,
@@ -275,6 +276,33 @@ def test_a_hostile_name_in_the_staging_place_is_left_there_and_makes_the_run_par
         assert outcome.state is RunState.PARTIAL, outcome
         assert any("not safe to use" in warning for warning in outcome.warnings)
         assert verify(FolderStore(Path(str(outcome.bundle)))).verdict is Verdict.VERIFIED
+
+
+def test_an_unsafe_name_is_told_once_and_a_stranger_beside_the_payload_ends_the_sealing_at_once(
+    tmp_path: Path,
+) -> None:
+    for with_stamp in rehearsal(tmp_path, faults=("hostile-names",)):
+        told: list[str] = []
+
+        def note(event: Event, told: list[str] = told) -> None:
+            if isinstance(event, Warned):
+                told.append(event.text)
+            if isinstance(event, StateChanged) and event.state is RunState.SEALING:
+                [bundle] = (tmp_path / "out").glob("*/data")
+                (bundle.parent / "Thumbs.db").write_bytes(b"x")
+
+        request = with_stamp.request(with_stamp.folder("out"))
+        outcome = with_stamp.collect(request, on_event=note)
+        assert (outcome.state, outcome.exit_code) == (RunState.FAILED, ExitCode.SEALING), outcome
+        assert "Thumbs.db" in str(outcome.errors[0])
+        assert not [text for text in told if "starts again" in text]
+        unsafe = [text for text in told if "not safe to use" in text]
+        assert unsafe
+        assert len(unsafe) == len(set(unsafe))
+
+        told.clear()
+        assert with_stamp.attach(outcome.run_id, on_event=note).state is RunState.FAILED
+        assert not [text for text in told if "not safe to use" in text]
 
 
 def test_a_staging_copy_that_holds_what_was_not_delivered_is_kept_and_said(tmp_path: Path) -> None:
