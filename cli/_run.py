@@ -92,7 +92,7 @@ def tell(console: Console, outcome: Outcome) -> None:
         console.show(f"bundle     {outcome.bundle}")
         console.show(f"bundle id  {outcome.bundle_id}")
         console.show(f"size       {outcome.file_count} files, {size(outcome.size_bytes or 0)}")
-        if outcome.staging:
+        if outcome.staging and not any(outcome.staging in text for text in outcome.warnings):  # else that says more
             console.say(
                 f"the staged copy is kept, sealed as well: {outcome.staging} (--remove-staging would remove it)"
             )

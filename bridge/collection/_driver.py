@@ -596,32 +596,35 @@ class Driver:
             ) from error
         self._journal.note_delivery(self._run.bundle_name, target.location, "done")
         if request.remove_staging:
-            self._remove_staging(staging.location)
+            self._remove_staging(staging, target)
         else:
             self._note(staging=staging.location)
         self._end_with(finished, target.location)
 
-    def _remove_staging(self, location: str) -> None:
+    def _remove_staging(self, staging: Store, target: Store) -> None:
         """Removes the staging copy with its folders. The bundle is delivered: what stands in the way of this is said,
-        and does not fail the run. What was left out of the delivery for its name has no other copy: then all stays."""
-        place, name = self._output_store(), self._run.bundle_name
+        and does not fail the run. What was left out of the delivery has no other copy: then all stays."""
+        place, location = self._output_store(), staging.location
         unsafe: list[UnsafePathError] = []
         try:
             with self._journal.step(self._run.id, "remove the staging copy"):
-                entries = list(place.list(name, on_unsafe=unsafe.append))
-                if not unsafe:
+                delivered = {entry.path for entry in target.list()}
+                entries = list(staging.list(on_unsafe=unsafe.append))
+                left = [error.fields["path"] for error in unsafe]
+                left += [entry.path for entry in entries if entry.path not in delivered]
+                if not left:
                     for entry in entries:
-                        place.remove(entry.path)
+                        staging.remove(entry.path)
                     if isinstance(place, FolderTree):
-                        place.clear_folder(name)
+                        place.clear_folder(self._run.bundle_name)
         except StoreError as error:
             self._warn(f"the staging copy is delivered, but could not be removed from {location}: {error}")
             self._note(staging=location)
             return
-        if unsafe:
+        if left:
             self._warn(
-                f"the staging copy is kept ({location}): {len(unsafe)} names in it are not safe to use, "
-                "so those files were not delivered; look at them there and remove it by hand"
+                f"the staging copy is kept ({location}): {len(left)} of its files were not delivered, "
+                f"such as {left[0]}; look at them there and remove it by hand"
             )
             self._note(staging=location)
         else:

@@ -34,6 +34,8 @@ def test_the_fate_of_the_staged_copy_is_told(capsys: pytest.CaptureFixture[str])
     assert r"staged copy is kept, sealed as well: \\nas\stage\b" in said(capsys, staging=r"\\nas\stage\b")
     assert r"staged copy is removed: \\nas\stage\b" in said(capsys, staging_removed=r"\\nas\stage\b")
     assert "staged" not in said(capsys)
+    kept = said(capsys, staging="/near/b", warnings=("the staging copy is kept (/near/b): 1 file was not delivered",))
+    assert "--remove-staging" not in kept
 
 
 def test_of_many_files_that_no_checksum_proves_a_few_are_named_and_the_rest_are_counted(

@@ -338,6 +338,23 @@ def test_a_staging_copy_is_removed_only_when_asked(
     assert (outcome.staging, outcome.staging_removed) == (None, str(tmp_path / "near" / outcome.bundle_name))
 
 
+def test_a_staging_copy_beside_which_something_else_landed_is_not_removed(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    def add_a_stranger(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.state is RunState.DELIVERING:
+            [payload] = (tmp_path / "near").glob("*/data")
+            (payload.parent / "stranger.zip").write_bytes(b"x")
+
+    request = make_request(tmp_path / "far", staging=Place.parse(str(tmp_path / "near")), remove_staging=True)
+    outcome = run(request, access, state_dir, endpoint, on_event=add_a_stranger)
+    assert outcome.state is RunState.DONE, outcome
+    assert_verified(outcome)
+    assert outcome.staging_removed is None
+    assert (Path(str(outcome.staging)) / "stranger.zip").read_bytes() == b"x"
+    assert any("stranger.zip" in text and "is kept" in text for text in outcome.warnings)
+
+
 def test_a_staging_copy_that_was_half_removed_by_a_killed_process_does_not_change_the_delivered_bundle(
     tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
 ) -> None:
@@ -365,6 +382,9 @@ class KilledError(BaseException):
 
 class DyingStore(FolderStore):
     """The process that removes a few files from it ends."""
+
+    def at(self, path: str) -> FolderStore:
+        return DyingStore(Path(self.location) / path)
 
     def remove(self, path: str) -> None:
         super().remove(path)
