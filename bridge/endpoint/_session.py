@@ -503,7 +503,9 @@ def _open_one(
         _create_shell(shell, psrp)
         _await_opened(shell, psrp, options.open_timeout_s, address.host)
     except (*THIRD_PARTY, BridgeError) as error:
-        _delete_abandoned(_shell_of(line, ids), line, error)
+        was_refused = isinstance(error, WSManFaultError) and not shell.opened
+        if not was_refused and not was_not_processed(error):
+            _delete_abandoned(_shell_of(line, ids), line)
         line.close()
         raise access.opening_error(error, line, stamp.configuration_name) from error
     line.heals = True
@@ -629,11 +631,9 @@ def _connect_command(shell: WinRS, ids: SessionIds) -> None:
     shell.wsman.connect(shell.resource_uri, request, selector_set=_selectors(ids.shell_id))
 
 
-def _delete_abandoned(shell: WinRS, line: Line, error: Exception) -> None:
+def _delete_abandoned(shell: WinRS, line: Line) -> None:
     """Tries to leave no shell behind that could not be used; the endpoint's idle time-out does it otherwise. Where the
     answer to the request was lost, the shell may be there all the same."""
-    if was_not_processed(error):
-        return
     line.heals = True  # what broke may be over with another connection
     try:
         with line.impatient():

@@ -31,12 +31,14 @@ def collect(root: Path, *faults: str, roles: tuple[str, ...] = ROLES, **options:
     """Runs Get-AzureStackLog into ``data/`` and assesses what it left."""
     payload = root / "data"
     payload.mkdir()
-    arguments: dict[str, Any] = {"OutputPath": str(payload), "FromDate": START, "ToDate": END} | options
+    arguments: dict[str, Any] = {"OutputPath": str(payload)} | options
     if roles:
         arguments["FilterByRole"] = list(roles)
     state = StampState(
         StampOptions(size_bytes=2_000_000, duration_s=0.0, seed=3, starts_at=NOW, output_root=payload, faults=faults)
     )
+    # A session hands dates over in the zone of its machine.
+    arguments = {"FromDate": START.astimezone(state.zone), "ToDate": END.astimezone(state.zone)} | arguments
     ctx = FakeContext()
     records: list[dict[str, Any]] = []
     with suppress(SimulatedError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from bridge.simulator.stamp._content import (
     ContentKind,
@@ -187,7 +187,7 @@ def validation_html(source: Source, span: Span, size_bytes: int) -> Iterator[byt
     """The report for people, padded to its size."""
     text = (
         "<!DOCTYPE html><html><head><title>Azure Stack Validation Summary</title></head><body>"
-        f"<h1>Azure Stack Validation Summary</h1><p>{span.end:%Y-%m-%dT%H:%M:%SZ}</p>"
+        f"<h1>Azure Stack Validation Summary</h1><p>{span.end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}</p>"
         "<table><tr><td>AzsControlPlane</td><td>PASS</td></tr></table></body></html>"
     )
     yield text.encode().ljust(size_bytes, b"\n")
@@ -200,6 +200,6 @@ def validation_json(source: Source, span: Span, size_bytes: int) -> Iterator[byt
     """
     text = (
         '{"Information": [{"fields": ["Test", "Result", "Time"],'
-        f' "data": [["AzsControlPlane", "PASS", "{span.end:%Y-%m-%dT%H:%M:%SZ}"]]}}]}}'
+        f' "data": [["AzsControlPlane", "PASS", "{span.end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]]}}]}}'
     )
     yield text.encode().ljust(size_bytes, b"\n")
