@@ -474,10 +474,21 @@ def test_what_a_killed_simulator_left_behind_is_taken_away_by_the_next(tmp_path:
         alive.kill()
 
 
-def test_the_credential_file_is_gone_when_the_last_endpoint_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NTLM_USER_FILE", raising=False)
-    with EndpointServer():
-        path = Path(os.environ["NTLM_USER_FILE"])
-        assert path.exists()
-    assert not path.exists()
-    assert "NTLM_USER_FILE" not in os.environ
+def test_the_credential_file_is_gone_when_the_last_endpoint_stops() -> None:
+    code = """
+import os
+from pathlib import Path
+from bridge.simulator import EndpointServer
+
+with EndpointServer():
+    path = Path(os.environ["NTLM_USER_FILE"])
+    assert path.exists()
+assert not path.exists()
+assert "NTLM_USER_FILE" not in os.environ
+print("gone")
+"""
+    # In a process of its own: here, other tests' endpoints may be running.
+    environment = {name: value for name, value in os.environ.items() if name != "NTLM_USER_FILE"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "gone\n", done.stderr

@@ -123,11 +123,12 @@ def _disconnect_body() -> Any:
 
 
 def test_the_end_of_the_server_ends_processes_that_hang(tmp_path: Path) -> None:
+    others = set(psutil.Process().children(recursive=True))  # servers of other tests
     with served_by(tmp_path, "hangs", answer_timeout_s=3.0) as server:
         with pytest.raises(WSManFaultError):
             with opened(server, operation_timeout=1, read_timeout=5):
                 pass
-        children = psutil.Process().children(recursive=True)
+        children = set(psutil.Process().children(recursive=True)) - others
     assert until(lambda: not any(child.is_running() for child in children))
 
 
