@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 15.0
 _LAST_MESSAGES = 4
 _KEYS = "Ctrl-C: leave it running and detach; twice: stop it"
+_LEAST_PERCENT = 5
 _FRAME_ROWS = 14  # what the view needs besides the table of roles
 
 
@@ -107,6 +108,7 @@ class _Screen:
     state: str = "starting"
     started: float = field(default_factory=time.monotonic)
     percent: int = -1
+    working_since: float = 0.0
     doing: str = ""
     landed: events.Landed | None = None
     rate: float = 0.0
@@ -140,6 +142,8 @@ class _Screen:
     def _take_record(self, record: Record) -> None:
         if record.progress is not None:
             if not record.progress.completed:
+                if self.percent < 0:
+                    self.working_since = time.monotonic()
                 self.percent = record.progress.percent
                 self.doing = record.progress.status or record.progress.activity
         elif record.stream in {Stream.WARNING, Stream.ERROR}:
@@ -188,11 +192,19 @@ class _Screen:
             yield Padding(ProgressBar(total=100, completed=min(self.percent, 100)), (0, 0))
         if self.doing:
             told = f"the endpoint says: {self.doing}" + (f" ({self.percent} %)" if self.percent >= 0 else "")
+            told += self._time_left()
             yield Text(self._clean(told), overflow="ellipsis", no_wrap=True)
         if self.landed is not None:
             counts = ", ".join(f"{count} {kind}s" for kind, count in self.counts.items())
             told = f"landed: {self.landed.files} files, {size(self.landed.size_bytes)}, {size(int(self.rate))}/s"
             yield Text(told + (f"  ({counts})" if counts else ""), overflow="ellipsis", no_wrap=True)
+
+    def _time_left(self) -> str:
+        """By the endpoint's own percentage and the time it has worked, once that says something."""
+        if not _LEAST_PERCENT <= self.percent < 100:
+            return ""
+        worked = time.monotonic() - self.working_since
+        return f", at this pace about {duration(worked * (100 - self.percent) / self.percent)} left"
 
     def _draw_roles(self, rows: int) -> Iterator[RenderableType]:
         from rich.table import Table

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console as RichConsole
 
-from bridge.collection import DeliveryProgress
+from bridge.collection import DeliveryProgress, RecordArrived
+from bridge.endpoint import Progress, Record, Stream
 from cli._console import Console
 from cli._live import _Lines, _Screen
 
@@ -61,3 +63,26 @@ def test_the_screen_of_a_delivery_shows_the_same_and_what_its_ctrl_c_does() -> N
     assert "2.5 MB/s now, about 2:05 left" in captured.get()
     assert "Ctrl-C: stop" in captured.get()
     assert "detach" not in captured.get()
+
+
+def collecting(percent: int, worked_s: float) -> str:
+    """The screen of a collection that has worked so long and says so many percent."""
+    screen = _Screen("collect", Console(as_json=False), "Ctrl-C: detach")
+    for said in (0, percent):
+        record = Record(
+            Stream.PROGRESS, "", datetime.now(UTC), progress=Progress("Collecting", 0, f"role {said}", said)
+        )
+        screen.on_event(RecordArrived(run_id="", record=record))
+    screen.working_since -= worked_s
+    shown = RichConsole(width=120, height=40, force_terminal=False, record=True)
+    with shown.capture() as captured:
+        shown.print(screen)
+    return captured.get()
+
+
+def test_a_collection_shows_the_time_left_at_the_pace_so_far() -> None:
+    assert "role 25 (25 %), at this pace about 5:00 left" in collecting(25, worked_s=100.0)
+
+
+def test_a_collection_that_has_hardly_begun_promises_no_time() -> None:
+    assert "left" not in collecting(2, worked_s=100.0)
