@@ -136,8 +136,8 @@ class Samba:
         """Kills the processes that serve clients; the server goes on taking new ones."""
         assert self._process is not None
         for child in psutil.Process(self._process.pid).children(recursive=True):
-            if any(connection.status == "ESTABLISHED" for connection in child.net_connections("tcp")):
-                with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child may end by itself while it is looked at
+                if any(connection.status == "ESTABLISHED" for connection in child.net_connections("tcp")):
                     child.kill()
 
     def stop(self) -> None:
