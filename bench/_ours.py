@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from bridge.secrets import Credential, Secret
@@ -36,6 +35,8 @@ def main() -> None:
                 while reader.readinto(buffer):
                     pass
     else:
+        import tempfile  # what sealing does not need is not in its start-up
+
         with tempfile.TemporaryDirectory() as state, TransferJournal(Path(state) / "journal.sqlite") as journal:
             settings = TransferSettings(checksum="md5" if verb == "send-md5" else "auto")
             target = _open(more[0])

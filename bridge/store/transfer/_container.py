@@ -14,6 +14,7 @@ from bridge.errors import (
     StoreError,
     StoreUnreachableError,
 )
+from bridge.store._buffers import aligned_buffer
 from bridge.store.transfer._access import ContainerAccess
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._blob_wire import (
@@ -56,12 +57,12 @@ class _Lane:
 
     def __init__(self, wire: BlobWire, buffer_bytes: int) -> None:
         self.wire = wire
-        self.buffer = memoryview(bytearray(buffer_bytes))
+        self.buffer = aligned_buffer(buffer_bytes)
 
     def room(self, size_bytes: int) -> memoryview:
         """The buffer, made larger only for a file so large that 50,000 usual blocks do not hold it."""
         if size_bytes > len(self.buffer):
-            self.buffer = memoryview(bytearray(size_bytes))
+            self.buffer = aligned_buffer(size_bytes)
         return self.buffer[:size_bytes]
 
 

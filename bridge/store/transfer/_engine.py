@@ -107,15 +107,13 @@ class _Run:
             self._route.begin(items)
         except StoreError as error:
             raise self._failed(error) from error
-        threads = [
-            threading.Thread(target=self._work, name=f"transfer-{number}", daemon=True) for number in range(workers)
-        ]
-        for thread in threads:
-            thread.start()
+        threads: list[threading.Thread] = []
+        self._start(threads, workers)
         try:
             while any(thread.is_alive() for thread in threads):
                 self._ended.acquire(timeout=_TELL_EVERY_S)
                 self._lead()
+                self._start(threads, workers)
         finally:
             while any(thread.is_alive() for thread in threads):  # left early: Ctrl-C, or the caller's handler failed
                 delivery.line.stopping.set()
@@ -129,6 +127,15 @@ class _Run:
             self._route.end()
         except StoreError as error:
             raise self._failed(error) from error
+
+    def _start(self, threads: list[threading.Thread], most: int) -> None:
+        """As many threads as the line bears by now: one that only waits for its turn costs those that work."""
+        if threads and not all(thread.is_alive() for thread in threads):
+            return  # there is nothing left to take, or the transfer is ending
+        while len(threads) < min(most, self._delivery.line.connections):
+            thread = threading.Thread(target=self._work, name=f"transfer-{len(threads)}", daemon=True)
+            threads.append(thread)
+            thread.start()
 
     def _lead(self) -> None:
         """What the calling thread does while the others work: read the policy, measure, tell."""

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import cast
 
 from bridge.errors import NameCollisionError, StoreCorruptError, StoreUnreachableError, UnsafePathError
+from bridge.store._buffers import aligned_buffer
 from bridge.store._protocol import PartialStore, Writer
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._delivery import Delivery, Finished, SourceChanged
@@ -43,7 +44,7 @@ class FileCopy:
             StoreError: something that ends the transfer.
             Stopped: the transfer is ending.
         """
-        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        buffer = aligned_buffer(_BUFFER_BYTES)
         # The lock before the turn: whoever holds it gives its turn back while it waits for a lost line.
         with self._lock:
             if self._presence is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from bridge.errors import StoreCorruptError, StoreError
+from bridge.store._buffers import aligned_buffer
 from bridge.store._protocol import Entry, Store
 
 _BUFFER_BYTES = 1 << 20  # read and hashed while it is still in the second-level cache
@@ -108,7 +109,7 @@ class _Hashing:
             thread.join()
 
     def _work(self) -> None:
-        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        buffer = aligned_buffer(_BUFFER_BYTES)
         while (slot := self._queue.get()) is not None:
             if self._stop():
                 slot.done.set()
