@@ -10,7 +10,8 @@ from datetime import UTC
 from pathlib import Path
 
 from bridge.bundle import bundle_name
-from bridge.collection._driver import Driver, Wishes, run_folder
+from bridge.collection._context import RunContext, Wishes, run_folder
+from bridge.collection._driver import Driver
 from bridge.collection._events import Event, Waiting
 from bridge.collection._journal import Journal, RunRecord
 from bridge.collection._outcome import Outcome, exit_code_of, outcome_of
@@ -65,7 +66,7 @@ def collect(
         while True:
             run = _create(journal, request, ports, queue=queue, control=control, on_event=on_event, settings=settings)
             with drive(run_folder(state_dir, run.id), run.id):
-                outcome = Driver(
+                context = RunContext(
                     run,
                     access,
                     journal,
@@ -74,7 +75,8 @@ def collect(
                     control=control,
                     on_event=on_event,
                     wishes=Wishes(queue=queue, detach=detach, break_lock=break_lock),
-                ).drive()
+                )
+                outcome = Driver(context).drive()
             # In the queue the lock was waited for already; here the endpoint itself said that it is busy.
             if not (queue and outcome.state is RunState.FAILED and outcome.exit_code is ExitCode.BUSY):
                 return outcome
@@ -106,7 +108,7 @@ def attach(
     with Journal(state_dir) as journal:
         run = journal.run(run_id)
         with drive(run_folder(state_dir, run.id), run.id):
-            return Driver(
+            context = RunContext(
                 journal.run(run.id),
                 access,
                 journal,
@@ -115,7 +117,8 @@ def attach(
                 control=control or Control(),
                 on_event=on_event,
                 wishes=Wishes(),
-            ).drive()
+            )
+            return Driver(context).drive()
 
 
 def stop(

@@ -32,6 +32,11 @@ class RunState(StrEnum):
         """Whether the endpoint may be working for this run."""
         return self in {RunState.LOCKED, RunState.RUNNING, RunState.DETACHED}
 
+    @property
+    def is_collecting(self) -> bool:
+        """Whether its commands count as sent: only its endpoint or its output tell how it ends."""
+        return self in {RunState.RUNNING, RunState.DETACHED}
+
 
 FINAL = frozenset({RunState.DONE, RunState.PARTIAL, RunState.FAILED, RunState.STOPPED})
 

@@ -1,0 +1,121 @@
+"""The bundle: sealed where it stands, or delivered and sealed in one pass, and what becomes of a staging copy."""
+
+from __future__ import annotations
+
+from bridge.collection._context import RunContext
+from bridge.collection._finish import Finished, Finisher
+from bridge.collection._outcome import facts_of
+from bridge.collection._plan import Way, choose_way
+from bridge.collection._states import RunState
+from bridge.errors import BridgeError, DeliveryFailedError, SourceMismatchError, StoreError, UnsafePathError
+from bridge.store import FolderTree, Store
+
+
+class Bundling:
+    """The states sealing and delivering."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+
+    def seal(self) -> None:
+        context = self._context
+        bundle = context.output_store().at(context.run.bundle_name)
+        with context.journal.step(context.run.id, "seal"):
+            finished = self._finisher().seal_in_place(
+                bundle, may_be_unreadable=choose_way(context.run.request) is Way.DIRECT
+            )
+        self._end_with(finished, bundle.location)
+
+    def deliver(self) -> None:
+        context = self._context
+        name, journal = context.run.bundle_name, context.journal
+        staging = context.output_store().at(name)
+        target = context.open(context.run.request.destination, context.access.destination).at(name)
+        journal.note_delivery(name, target.location, "begun", run_id=context.run.id)
+        try:
+            with journal.step(context.run.id, "deliver"):
+                finished = self._finisher().deliver_and_seal(staging, target, journal.state_dir)
+        except (DeliveryFailedError, SourceMismatchError, StoreError) as error:
+            journal.note_delivery(name, target.location, "failed", error=str(error))
+            self._secure_staging(staging)
+            raise DeliveryFailedError(
+                store=target.location,
+                source=staging.location,
+                detail=str(error),
+                fix=f"When it is mended: 'pep-bridge attach {context.run.id}'. {error.advice}",
+            ) from error
+        journal.note_delivery(name, target.location, "done")
+        if context.run.request.remove_staging:
+            self._remove_staging(staging, target)
+        else:
+            context.note(staging=staging.location)
+        self._end_with(finished, target.location)
+
+    def _remove_staging(self, staging: Store, target: Store) -> None:
+        """Removes the staging copy with its folders. The bundle is delivered: what stands in the way of this is said,
+        and does not fail the run. What was left out of the delivery has no other copy: then all stays."""
+        context = self._context
+        place, location = context.output_store(), staging.location
+        unsafe: list[UnsafePathError] = []
+        try:
+            with context.journal.step(context.run.id, "remove the staging copy"):
+                delivered = {entry.path for entry in target.list()}
+                entries = list(staging.list(on_unsafe=unsafe.append))
+                left = [error.fields["path"] for error in unsafe]
+                left += [entry.path for entry in entries if entry.path not in delivered]
+                if not left:
+                    for entry in entries:
+                        staging.remove(entry.path)
+                    if isinstance(place, FolderTree):
+                        place.clear_folder(context.run.bundle_name)
+        except StoreError as error:
+            context.warn(f"the staging copy is delivered, but could not be removed from {location}: {error}")
+            context.note(staging=location)
+            return
+        if left:
+            context.warn(
+                f"the staging copy is kept ({location}): {len(left)} of its files were not delivered, "
+                f"such as {left[0]}; look at them there and remove it by hand"
+            )
+            context.note(staging=location)
+        else:
+            context.note(staging_removed=location)
+
+    def _secure_staging(self, staging: Store) -> None:
+        """A delivery that cannot be finished leaves a bundle all the same: the staging copy is sealed."""
+        context = self._context
+        try:
+            with context.journal.step(context.run.id, "seal the staging copy"):
+                finished = self._finisher().seal_in_place(staging)
+        except BridgeError as error:
+            context.warn(f"the staging copy could not be sealed: {error}")
+            return
+        context.finished = finished
+        context.note(bundle=staging.location, **facts_of(finished))
+
+    def _end_with(self, finished: Finished, location: str) -> None:
+        context = self._context
+        context.finished = finished
+        end = context.run.facts.get("end", {}).get("state")
+        if end == "stopped":
+            state = RunState.STOPPED
+        elif finished.complete and end in {"completed", "lost"} and not finished.unchecked_files:
+            state = RunState.DONE
+        else:
+            state = RunState.PARTIAL
+        context.move(state, bundle=location, **facts_of(finished))
+
+    def _finisher(self) -> Finisher:
+        context = self._context
+        context.renew()
+        return Finisher(
+            run=context.run,
+            run_dir=context.run_dir,
+            settings=context.settings,
+            scrubber=context.scrubber,
+            assess=context.ports.assess,
+            emit=context.tell,
+            warn=context.warn,
+            warn_once=context.warn_once,
+            cancel=context.control.interrupt_from_now(),
+        )

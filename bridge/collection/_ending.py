@@ -1,0 +1,177 @@
+"""After the command: its end is journalled, late output waited for, the stamp freed, and the run sent to its bundle."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from bridge.collection._connection import Connection
+from bridge.collection._context import RunContext, written
+from bridge.collection._events import Landed, Waiting
+from bridge.collection._lock import COOL_DOWN
+from bridge.collection._locks import StampLocks
+from bridge.collection._plan import Way, choose_way
+from bridge.collection._ports import CommandEnd
+from bridge.collection._states import RunState
+from bridge.collection._watch import Snapshot, Waited, look, wait_for_output
+from bridge.errors import (
+    BridgeError,
+    EndpointError,
+    SessionLostError,
+    StampBusyError,
+    StoreError,
+    TimeLimitError,
+)
+
+_COLLECTION_IN_PROGRESS = "LogCollectionInProgress"
+# INVENTED by the simulated stamp: what two collections at once do on a real one is not public.
+_HOW_IT_WAS_LOST = {
+    Waited.ENDED: "the output log says that the collection has ended",
+    Waited.STILL: "nothing has changed in the output folder for a while: it has stalled, or ended",
+    Waited.OVERDUE: "the time limit has passed",
+    Waited.INTERRUPTED: "it was to be stopped; whether it still runs on the endpoint is not known",
+}
+
+
+class Ending:
+    """The end of the state running. Every method may be called again after a crash in its middle."""
+
+    def __init__(self, context: RunContext, locks: StampLocks, connection: Connection) -> None:
+        self._context = context
+        self._locks = locks
+        self._connection = connection
+
+    def command_ended(self, end: CommandEnd) -> None:
+        """The endpoint itself told how the command ended."""
+        context = self._context
+        overdue = end.state == "stopped" and not context.stop_asked()
+        document: dict[str, Any] = {"state": "overdue" if overdue else end.state}
+        if end.error is not None:
+            document["error"] = {"id": end.error.error_id, "category": end.error.category, "message": end.error.message}
+        if overdue:
+            context.errors.append(self._time_limit("what had arrived is kept"))
+        elif end.failure is not None and end.state == "failed":
+            document["failure"] = end.failure.to_json()
+            context.errors.append(_as_busy(end, context.run.stamp) or end.failure)
+        context.note(end=context.scrubber.value(document), command_ended=written(context.ports.now()))
+        self.settle_and_free()
+
+    def output_ended(self, waited: Waited, error: SessionLostError) -> None:
+        """The session was lost; only the output folder could tell."""
+        context = self._context
+        context.warn(f"the session was lost and {_HOW_IT_WAS_LOST[waited]}")
+        state = "stopped" if waited is Waited.INTERRUPTED else "lost"
+        context.note(
+            end={"state": state, "how": str(waited), "detail": str(error)}, command_ended=written(context.ports.now())
+        )
+        self.settle_and_free()
+
+    def settle_and_free(self) -> None:
+        """The stamp is free again; what landed is looked at, and the run goes on to its bundle."""
+        context = self._context
+        state = context.run.facts["end"]["state"]
+        snapshot = self._settle(state)
+        if not context.run.facts.get("stamp_freed"):
+            self._free_the_stamp(stopped=state in {"stopped", "overdue"})
+        self._connection.end()
+        if snapshot.files == 0 and state != "completed":
+            self._nothing_arrived(state)
+            return
+        staged = choose_way(context.run.request) is Way.STAGED
+        context.move(RunState.DELIVERING if staged else RunState.SEALING, sealed=written(context.ports.now()))
+
+    def _settle(self, state: str) -> Snapshot:
+        """Waits until nothing lands any more. Output may come after its command has ended, or was stopped."""
+        context = self._context
+        last = Snapshot()
+        stopped = state in {"stopped", "overdue"}
+
+        def note(snapshot: Snapshot) -> None:
+            nonlocal last
+            last = snapshot
+            context.tell(landed(context.run.id, snapshot))
+
+        try:
+            none_yet = state == "completed" and look(context.output_store(), context.output_folder).files == 0
+        except StoreError:
+            none_yet = False
+        still_s = context.settings.late_s if none_yet else context.settings.settle_s
+        if stopped:
+            still_s = context.settings.after_stop_s
+            reason = f"whether more arrives after the stop, until nothing has changed for {still_s:g} s"
+            context.tell(Waiting(run_id=context.run.id, reason=reason))
+        waited = wait_for_output(
+            context.output_store(),
+            context.output_folder,
+            poll_s=min(context.settings.watch_s, max(0.05, context.settings.settle_s / 4)),
+            still_s=still_s,
+            deadline_s=context.settings.late_s + context.settings.stall_s,
+            interrupted=_pause,
+            on_change=note,
+        )
+        if stopped and waited is Waited.OVERDUE:
+            context.warn("the collection was stopped, and goes on all the same: what has arrived until now is sealed")
+            context.note(end={**context.run.facts["end"], "how": str(waited)})
+        return last
+
+    def _free_the_stamp(self, *, stopped: bool) -> None:
+        """Gives the lock back. Where the session was lost and the collection was not seen to end, it may still run: the
+        lock is left as it is, and holds until the collection must have ended."""
+        context = self._context
+        self._locks.take_back()
+        with context.journal.step(context.run.id, "free the stamp"):
+            cool_down_until = context.ports.now() + COOL_DOWN if stopped else None
+            if cool_down_until is not None:
+                context.journal.cool_down(context.run.stamp, cool_down_until)
+            if context.run.facts["end"].get("how", "ended") == "ended":
+                self._locks.release(cool_down_until=cool_down_until)
+            else:
+                self._locks.leave()
+                until = context.latest_end(context.command_sent())
+                context.warn(f"the collection may still run: the stamp stays locked until {until:%Y-%m-%d %H:%M:%SZ}")
+        context.note(stamp_freed=True)
+
+    def _nothing_arrived(self, state: str) -> None:
+        context = self._context
+        if state == "stopped":
+            context.move(RunState.STOPPED, "stopped before anything arrived")
+            return
+        if state == "overdue":
+            context.errors.append(self._time_limit("nothing had arrived"))
+        elif not context.errors:
+            context.errors.append(self._why_nothing_arrived(state))
+        context.fail(context.errors[-1])
+
+    def _why_nothing_arrived(self, state: str) -> BridgeError:
+        facts = self._context.run.facts
+        if state == "lost":
+            return SessionLostError(host=facts.get("endpoint"), detail="the collection left no output")
+        failure = facts["end"].get("failure") or {}
+        return EndpointError(detail=failure.get("message") or "the collection left no output")
+
+    def _time_limit(self, detail: str) -> TimeLimitError:
+        minutes = self._context.run.request.timeout_minutes
+        return TimeLimitError(
+            limit=f"{minutes} minutes", detail=detail, fix="Ask for fewer roles or a shorter window, or more time."
+        )
+
+
+def landed(run_id: str, snapshot: Snapshot) -> Landed:
+    """What stands in the output folder, as it is told."""
+    return Landed(run_id=run_id, files=snapshot.files, size_bytes=snapshot.size_bytes, roles=dict(snapshot.roles))
+
+
+def _as_busy(end: CommandEnd, stamp: str) -> StampBusyError | None:
+    if end.error is None or not end.error.error_id.startswith(_COLLECTION_IN_PROGRESS):
+        return None
+    return StampBusyError(
+        stamp=stamp,
+        detail=f"the endpoint says: {end.error.message}",
+        fix="Wait until that collection has ended, or use --queue, which waits.",
+        until=None,
+    )
+
+
+def _pause(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
