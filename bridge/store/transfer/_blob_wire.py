@@ -225,7 +225,7 @@ class BlobWire:
             response = self.connection.receive()
         except WireError as error:
             raise LineError(store=self.access.location, detail=str(error)) from error
-        if response.status not in {200, 201, 202}:
+        if response.status != (201 if writing else 200):
             raise self._refusal(path, response, writing=writing)
         return response
 
@@ -290,6 +290,8 @@ class BlobWire:
             return StoreAccessError(**where, fix="Check the SAS and the service's network rules.")
         if status == 404:
             return StoreNotFoundError(**where, fix="Check the container's address.")
+        if status < 400:
+            return StoreError(**where, fix="No blob service answers so: is there a proxy or a login page in between?")
         return StoreError(**where, fix="")
 
 

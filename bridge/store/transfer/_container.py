@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bridge.errors import (
     StoreAccessError,
@@ -166,6 +166,10 @@ class ContainerUpload:
                 lane = self._new_lane()
             try:
                 yield lane
+            except BaseException:
+                # Answers that nobody has read would be taken for those of the next one's requests.
+                lane.wire.connection.close()
+                raise
             finally:
                 self._idle.append(lane)
 
@@ -251,7 +255,10 @@ class ContainerUpload:
             except StoreAccessError:
                 self._may_read = False
                 self._delivery.tally.tell(
-                    Note("The SAS does not allow reading: staged blocks are known from the journal.")
+                    Note(
+                        "The SAS does not allow reading: staged blocks are known from the journal, "
+                        "and only the checksum of each request proves what has arrived."
+                    )
                 )
         journal = self._delivery.journal
         return journal.staged(item.path) if journal is not None else []
@@ -324,7 +331,7 @@ class ContainerUpload:
         try:
             lane.wire.put_blobs(puts)
             for number, (load, put) in enumerate(zip(loads, puts, strict=True)):
-                if lane.wire.connection.closing:
+                if number and lane.wire.connection.closing:
                     left += loads[number:]  # it answers no more of them on this connection; not a failure
                     break
                 try:
@@ -455,8 +462,12 @@ class ContainerUpload:
         """Sends one block until the service has confirmed it; tells whether the file can be committed."""
         path = sending.item.path
         attempt = repairs = 0
+        foreign: ForeignBlocksError | None = None
         while not sending.dropped:
             try:
+                if foreign is not None:
+                    self._clear(sending, foreign, lane)
+                    foreign = None
                 with self._for_blocks.asked():
                     key = BlockKey(offset, len(piece), checksum_of(piece, self._for_blocks.algorithm))
                     echoed = lane.wire.put_block(path, key.encode(), piece, key.checksum)
@@ -471,7 +482,7 @@ class ContainerUpload:
                 if repairs > _MOST_REPAIRS:
                     raise
                 if isinstance(error, ForeignBlocksError):
-                    self._clear(sending, error, lane)
+                    foreign = error
                     continue
                 sending.status = "repaired"
                 self._delivery.repair(path, error)
@@ -535,8 +546,7 @@ class ContainerUpload:
         if self._delivery.journal is not None:
             self._delivery.journal.forget(sending.item.path)
         self._delivery.tally.unconfirmed(sending.item.size_bytes)
-        # The announced digest has been proved already; the mark would let it pass as delivered.
-        again = Sending(replace(sending.item), attempt=sending.attempt + 1, status="repaired")
+        again = Sending(sending.item, attempt=sending.attempt + 1, status="repaired")
         self._pieces.drop(sending, again)
 
 

@@ -68,9 +68,10 @@ def transfer(
     run = _Run(delivery, route, tell, cancel or threading.Event())
     try:
         run.round((_as_item(item) for item in items), line.most_connections)
-        if not delivery.mismatch_count:
-            for item in last_items:
-                run.round(iter([item]), 1)
+        for item in last_items:
+            if delivery.mismatch_count:
+                break
+            run.round(iter([item]), 1)
     finally:
         route.close()
     if delivery.mismatch_count:

@@ -1,0 +1,189 @@
+"""Services, proxies and firewalls that do what no blob service should: the delivery ends, and says why."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from bridge.errors import DeliveryFailedError, StoreAccessError, StoreUnreachableError
+from bridge.secrets import Secret
+from bridge.store import Store, StoreSettings, open_store, parse_destination
+from bridge.store.transfer import Retrying, TransferEvent, TransferItem, TransferSettings, transfer
+from bridge.store.transfer._container import ContainerUpload
+from tests.support.scripted_service import EMPTY_LISTING, Answer, Request, ScriptedService
+from tests.support.transfer_lab import MIB, MadeUpStore, close_opened, opened
+
+SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_stays_open() -> Iterator[None]:
+    yield
+    close_opened()
+
+
+def container(port: int) -> Store:
+    return opened(
+        open_store(
+            parse_destination(f"http://127.0.0.1:{port}/account/container/west"),
+            sas=SAS,
+            settings=StoreSettings(api_version="2019-02-02"),
+        )
+    )
+
+
+def made_up(sizes: dict[str, int]) -> Any:
+    return MadeUpStore(sizes)
+
+
+def reset(connection: socket.socket) -> None:
+    """Closes with RST instead of FIN."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@contextmanager
+def raw_service(on_put: Callable[[socket.socket], None]) -> Iterator[tuple[int, list[bytes]]]:
+    """Answers every listing as empty, leaves a PUT whose head is read to ``on_put``, and tells the heads."""
+    heads: list[bytes] = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                if not (part := connection.recv(4096)):
+                    return
+                head += part
+            if head.startswith(b"GET"):
+                start = f"HTTP/1.1 200 OK\r\nContent-Length: {len(EMPTY_LISTING)}\r\nConnection: close\r\n\r\n"
+                connection.sendall(start.encode() + EMPTY_LISTING)
+                return
+            heads.append(head)
+            on_put(connection)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield server.getsockname()[1], heads
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+@pytest.mark.parametrize("size", [3 * MIB, 9 * MIB], ids=["one request", "blocks"])
+def test_a_firewall_that_resets_every_upload_is_met_with_back_off_and_given_up(size: int) -> None:
+    events: list[TransferEvent] = []
+    with raw_service(reset) as (port, heads), pytest.raises(DeliveryFailedError) as failure:
+        transfer(
+            made_up({"a.zip": size}),
+            container(port),
+            [TransferItem("a.zip", size)],
+            settings=TransferSettings(connections=1, checksum="md5", give_up_after_s=2.0),
+            on_event=events.append,
+        )
+    assert isinstance(failure.value.__cause__, StoreUnreachableError)
+    retries = [event for event in events if isinstance(event, Retrying)]
+    assert retries
+    assert len(heads) <= len(retries) + 1, "each attempt but the last is followed by a pause that is told"
+
+
+def test_what_resets_every_upload_does_not_keep_a_transfer_from_being_cancelled() -> None:
+    cancel = threading.Event()
+
+    def then_cancel(connection: socket.socket) -> None:
+        reset(connection)
+        cancel.set()
+
+    with raw_service(then_cancel) as (port, heads), pytest.raises(InterruptedError):
+        transfer(
+            made_up({"a.zip": 3 * MIB}),
+            container(port),
+            [TransferItem("a.zip", 3 * MIB)],
+            settings=TransferSettings(connections=1, checksum="md5"),
+            cancel=cancel,
+        )
+    assert len(heads) <= 2
+
+
+def test_a_refusal_that_comes_before_the_body_was_taken_is_heard() -> None:
+    def refuse(connection: socket.socket) -> None:
+        connection.sendall(
+            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n"
+            b"x-ms-error-code: AuthorizationFailure\r\nConnection: close\r\n\r\n"
+        )
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):  # a reset would throw the answer away before it is read
+            pass
+
+    with raw_service(refuse) as (port, heads), pytest.raises(DeliveryFailedError) as failure:
+        transfer(
+            made_up({"a.zip": 3 * MIB}),
+            container(port),
+            [TransferItem("a.zip", 3 * MIB)],
+            settings=TransferSettings(connections=1, checksum="md5"),
+        )
+    assert isinstance(failure.value.__cause__, StoreAccessError)
+    assert "403" in str(failure.value)
+    assert len(heads) == 1
+
+
+@pytest.mark.parametrize("status", [200, 202, 302])
+@pytest.mark.parametrize("size", [1000, 9 * MIB], ids=["one request", "blocks"])
+def test_only_the_services_own_yes_counts_as_arrived(status: int, size: int) -> None:
+    """A login page answers 200 to everything; Put Blob, Put Block and Put Block List say 201."""
+
+    def login_page(request: Request) -> Answer | None:
+        return Answer(status, {"Content-MD5": "x"}, b"<html>Please log in</html>") if request.method == "PUT" else None
+
+    with ScriptedService(login_page) as service, pytest.raises(DeliveryFailedError) as failure:
+        transfer(made_up({"a": size}), container(service.port), [TransferItem("a", size)])
+    assert "login page" in failure.value.advice
+    assert f"HTTP {status}" in str(failure.value)
+
+
+def test_answers_that_were_not_read_are_never_taken_for_those_of_later_requests() -> None:
+    """The third file of a batch ends the delivery; the connection holds the answers to 29 more."""
+    refused = threading.Event()
+
+    def refuse_the_third(request: Request) -> Answer | None:
+        if request.method == "PUT" and "/02.log" in request.target:
+            refused.set()
+            return Answer(403, {"x-ms-error-code": "AuthorizationPermissionMismatch"})
+        return None
+
+    sizes = {f"{number:02}.log": 1000 for number in range(40)}
+    with ScriptedService(refuse_the_third) as service:
+        closed: list[bool] = []
+        lane_of = ContainerUpload._lane
+
+        @contextmanager
+        def watched(upload: ContainerUpload) -> Iterator[Any]:
+            taken: Any = None
+            try:
+                with lane_of(upload) as taken:
+                    yield taken
+            finally:
+                if refused.is_set() and taken is not None:
+                    closed.append(not taken.wire.connection.is_open)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ContainerUpload, "_lane", watched)
+            with pytest.raises(DeliveryFailedError):
+                transfer(
+                    made_up(sizes),
+                    container(service.port),
+                    [TransferItem(path, size) for path, size in sizes.items()],
+                    settings=TransferSettings(connections=1, checksum="md5"),
+                )
+    assert closed == [True]
