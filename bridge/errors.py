@@ -418,6 +418,12 @@ class StoreCorruptError(StoreError):
     fix = "Run the same command again; if it happens again, the line or the server changes bytes."
 
 
+class StoreReplacedError(StoreCorruptError):
+    """{store}: {detail}"""
+
+    fix = "Run the same command again: it begins with the file that is there now."
+
+
 class StorePermissionError(StoreAccessError):
     """{store}: the SAS does not allow this: {detail}"""
 

@@ -23,11 +23,15 @@ from bridge.errors import (
     UnsafePathError,
 )
 from bridge.secrets import Secret
+from bridge.store._access import ContainerAccess
+from bridge.store._blob_reads import Abandoned, BlobReader, BlobReads, BlobState, Refused, Wanted, usable_etag
 from bridge.store._container_errors import service_error
 from bridge.store._paths import check_path
 from bridge.store._protocol import Block, Buffer, Entry, Reader, UnsafeNameHandler, Writer
+from bridge.store._rate import RateLimiter
 from bridge.store._sas import describe_sas, sas_token
 from bridge.store._settings import StoreSettings
+from bridge.store._wire import Response, WireError, proxy_for
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
@@ -40,11 +44,12 @@ API_VERSIONS = ("2019-02-02", "2017-11-09", "2017-04-17")
 _OLDEST_OF_THE_CLIENT = "2019-02-02"
 _LARGE_BLOCKS_SINCE = "2019-12-12"
 MAX_BLOCKS = 50_000
-_READ_BYTES = 4 * 1024 * 1024
+_FIRST_BYTES = 16 * 1024
 _BLOCK_BYTES = 4 * 1024 * 1024
 _BLOCKS_BEFORE_LARGER = 10_000
 
 _VERSION = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
 _SIGNATURE = re.compile(r"(?i)(sig=)[^&\s\"']+")
 
 
@@ -148,28 +153,84 @@ class ContainerStore:
 
     @contextmanager
     def open_read(self, path: str, offset: int = 0) -> Iterator[Reader]:
-        entry = self.stat(path)
-        yield _ContainerReader(self, path, entry, offset)
+        # The answer to the first question tells the size, and is all of a small file.
+        wanted = Wanted(self._name(path), path, None, offset, memoryview(bytearray(_FIRST_BYTES)))
+        error = self._fetch(wanted)
+        if error is not None and error.fields.get("status") == 416:  # nothing lies there: an empty blob, or its end
+            wanted.state = BlobState(self.stat(path).size_bytes, None)
+        elif error is not None:
+            raise error
+        assert wanted.state is not None  # noqa: S101 - every answer without an error has one
+        wanted.etag = wanted.state.etag
+        with self._reading(wanted, wanted.state.size_bytes, whole=False) as reader:
+            yield reader
 
-    def read_range(self, path: str, offset: int, length: int, etag: str | None) -> bytes:
-        """A part of a blob, as long as its ETag is still this one."""
-        from azure.core import MatchConditions
+    @contextmanager
+    def open_listed(self, entry: Entry, offset: int = 0) -> Iterator[Reader]:
+        """Reads all of a blob that a listing has told of, without asking for its size again.
 
-        name = self._name(path)
-        condition: dict[str, Any] = (
-            {"etag": f'"{etag}"', "match_condition": MatchConditions.IfNotModified} if etag else {}
+        A blob that was replaced since then is not read: ``readinto`` raises ``StoreReplacedError``.
+        """
+        wanted = Wanted(self._name(entry.path), entry.path, entry.etag, offset, memoryview(b""))
+        self._line.check_open(self.location)
+        with self._reading(wanted, entry.size_bytes, whole=True) as reader:
+            yield reader
+
+    @contextmanager
+    def _reading(self, first: Wanted, size_bytes: int, *, whole: bool) -> Iterator[Reader]:
+        reads = self._line.reads
+        with reads.reader():
+            reader = BlobReader(reads, self._fetch, first, size_bytes, location=self.location, whole=whole)
+            try:
+                yield reader
+            finally:
+                reader.close()
+
+    def _fetch(self, wanted: Wanted) -> StoreError | None:
+        """Fills a part of a blob; what goes wrong is returned, so that it carries nothing of where it was caught."""
+        while True:
+            try:
+                self._line.check_open(self.location)
+                version = self._line.version
+                usable_etag(wanted.etag)
+                self._line.reads.fetch(wanted, version)
+                return None
+            except Abandoned:
+                return StoreClosedError(store=self.location)
+            except StoreClosedError as error:
+                return error
+            except ValueError:
+                return StoreUnreachableError(store=self.location, detail="its answer cannot be understood (ETag)")
+            except WireError as error:
+                return StoreUnreachableError(store=self.location, detail=_without_address(error))
+            except Refused as refused:
+                failure = self._refusal(refused.response, wanted.path, version)
+            if not (isinstance(failure, ApiVersionError) and self._line.step_down(version)):
+                return failure
+
+    def _refusal(self, response: Response, path: str, version: str) -> StoreError:
+        code = _CODE.search(response.body)
+        return service_error(
+            store=self.location,
+            path=path,
+            status=response.status,
+            code=response.header("x-ms-error-code") or (code[1].decode() if code else ""),
+            message=response.body.decode("utf-8", "replace"),
+            headers={name.decode("latin-1").title(): text.decode("latin-1") for name, text in response.headers.items()},
+            sas=self.sas_info,
+            needs="r",
+            version=version,
         )
-        return bytes(
-            self._call(
-                path,
-                "r",
-                lambda line: (
-                    line.blob(name)
-                    .download_blob(offset=offset, length=length, max_concurrency=1, **condition)
-                    .readall()
-                ),
-            )
-        )
+
+    @contextmanager
+    def paced(self, limiter: RateLimiter) -> Iterator[None]:
+        """As long as the context lasts, no more is asked for than the limiter lets pass."""
+        with self._line.reads.paced(limiter):
+            yield
+
+    def abort_reads(self) -> None:
+        """Wakes every thread that waits for the service; may be called from any thread."""
+        self._line.reads.abort()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -328,6 +389,7 @@ class _Line:
         self._settings = settings
         self._lock = threading.Lock()
         self._client: ContainerClient | None = None
+        self._reads: BlobReads | None = None
         self._closed = False
         self._fixed = settings.api_version
         self.version = settings.api_version or API_VERSIONS[0]
@@ -340,6 +402,13 @@ class _Line:
             if self._client is None:
                 self._client = self._connect()
             return self._client
+
+    @property
+    def reads(self) -> BlobReads:
+        with self._lock:
+            if self._reads is None:
+                self._reads = BlobReads(self._container_url, self._sas, self._settings)
+            return self._reads
 
     def blob(self, name: str) -> BlobClient:
         return self.container.get_blob_client(name)
@@ -366,6 +435,9 @@ class _Line:
             if self._client is not None:
                 self._client.close()
                 self._client = None
+            reads, self._reads = self._reads, None
+        if reads is not None:
+            reads.close()
 
     def _connect(self) -> ContainerClient:
         import requests
@@ -377,6 +449,9 @@ class _Line:
         _keep_sas_out_of_urllib3_log()
         session = requests.Session()
         session.trust_env = False  # a .netrc must not add its own Authorization to a SAS
+        access = ContainerAccess.at(self._container_url, self._sas)
+        if access.scheme == "https" and (proxy := proxy_for(access.host)) is not None:
+            session.proxies = {"https": proxy.url}
         for scheme in ("https://", "http://"):
             session.mount(scheme, HTTPAdapter(pool_maxsize=64))
         return ContainerClient.from_container_url(
@@ -395,8 +470,6 @@ class _Line:
                 initial_backoff=1, increment_base=2, retry_total=self._settings.retries, random_jitter_range=1
             ),
             permit_redirects=False,
-            max_single_get_size=_READ_BYTES,
-            max_chunk_get_size=_READ_BYTES,
             max_single_put_size=64 * 1024 * 1024,
             raw_request_hook=self._set_version,
         )
@@ -404,31 +477,6 @@ class _Line:
     def _set_version(self, request: Any) -> None:
         # The client knows only some versions; the requests that are made here are the same in all of them.
         request.http_request.headers["x-ms-version"] = self.version
-
-
-class _ContainerReader:
-    """Reads a blob in ranges of one fixed size; a blob that is replaced meanwhile is noticed by its ETag."""
-
-    def __init__(self, store: ContainerStore, path: str, entry: Entry, offset: int) -> None:
-        self.size_bytes = entry.size_bytes
-        self._store = store
-        self._path = path
-        self._etag = entry.etag
-        self._offset = offset
-        self._range = memoryview(b"")
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        if not self._range and self._offset < self.size_bytes:
-            length = min(_READ_BYTES, self.size_bytes - self._offset)
-            self._range = memoryview(self._store.read_range(self._path, self._offset, length, self._etag))
-            if not self._range:
-                raise StoreCorruptError(store=self._store.location, detail=f"{self._path}: it ends before its size")
-            self._offset += len(self._range)
-        target = buffer.cast("B")
-        taken = min(len(target), len(self._range))
-        target[:taken] = self._range[:taken]
-        self._range = self._range[taken:]
-        return taken
 
 
 class _ContainerWriter:
@@ -513,9 +561,11 @@ def _without_address(error: Exception) -> str:
         ("refused", "the connection was refused"),
         ("connecttimeout", "it does not answer"),
         ("timeout", "it stopped answering"),
+        ("blockingio", "it stopped answering"),
         ("incomplete", "the connection was cut"),
         ("reset", "the connection was cut"),
         ("connection", "there is no connection"),
+        ("valueerror", "its answer cannot be understood"),
     ):
         if sign in text:
             return words

@@ -19,6 +19,7 @@ from bridge.errors import (
     StoreNotFoundError,
     StorePermissionError,
     StoreReadOnlyError,
+    StoreReplacedError,
     StoreUnreachableError,
 )
 from bridge.store._sas import SasInfo
@@ -74,7 +75,7 @@ def service_error(
     if code in _CORRUPT:
         return StoreCorruptError(store=store, detail=f"{about}the service computed another checksum ({code})")
     if code == "ConditionNotMet" and "w" not in needs:
-        return StoreCorruptError(store=store, detail=f"{about}it was replaced while it was being read")
+        return StoreReplacedError(store=store, detail=f"{about}it was replaced while it was being read")
     if code == "ConditionNotMet":
         return StoreExistsError(store=store, detail=path, path=path)
     if code in _EXISTS and (status == 409 or not _lacks(sas, needs)):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
 import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from bridge.errors import (
@@ -20,6 +20,7 @@ from bridge.errors import (
     StoreNotFoundError,
     UnsafePathError,
 )
+from bridge.store._beneath import opener_beneath
 from bridge.store._names import is_hidden, partial_name, temporary_name
 from bridge.store._os_errors import store_error, store_errors
 from bridge.store._paths import check_path
@@ -33,6 +34,7 @@ _READ = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)  # a pipe under a file's name must not stop us
+    | getattr(os, "O_NOCTTY", 0)
 )
 _WRITE = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _REPARSE_LINKS = {0xA000000C, 0xA0000003}  # IO_REPARSE_TAG_SYMLINK, IO_REPARSE_TAG_MOUNT_POINT (MS-FSCC 2.1.2.1)
@@ -127,6 +129,8 @@ class FolderStore:
         return _entry(path, status)
 
     def free_bytes(self) -> int | None:
+        import shutil  # eight milliseconds that most runs need not spend
+
         self._check_open()
         folder = Path(self._root)
         while not folder.exists() and folder != folder.parent:
@@ -136,29 +140,50 @@ class FolderStore:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def open_read(self, path: str, offset: int = 0) -> Iterator[Reader]:
-        with self._open_reader(self._checked(path), path, offset) as reader:
-            yield reader
+    def open_read(self, path: str, offset: int = 0) -> AbstractContextManager[Reader]:
+        return _Opening(self, path, path, offset)
 
-    @contextmanager
-    def open_read_partial(self, path: str) -> Iterator[Reader]:
-        self._checked(path)
-        with self._open_reader(self._full(partial_name(path)), path, 0) as reader:
-            yield reader
+    def open_read_partial(self, path: str) -> AbstractContextManager[Reader]:
+        return _Opening(self, path, partial_name(path), 0)
 
-    @contextmanager
-    def _open_reader(self, full: str, path: str, offset: int) -> Iterator[Reader]:
-        with store_errors(self.location, path, writing=False):
-            # Looked at before it is opened: a pipe would wait, a folder be refused in a way that differs by system.
-            is_file = stat.S_ISREG(os.lstat(full).st_mode)
-            file = io.FileIO(os.open(full, _READ)) if is_file else None
-        if file is None:
-            raise StoreNotFoundError(store=self.location, detail=f"{path}: it is not a file", path=path)
-        with file:
-            status = os.fstat(file.fileno())
-            file.seek(offset)
-            yield _FolderReader(file, status.st_size, self.location, path)
+    def _open_file(self, path: str) -> tuple[io.FileIO, int]:
+        """A plain file and its size; no part of its path is a link, and a pipe or device does not stop us."""
+        self._check_open()
+        check_path(path, self.location)
+        opened = _opener()
+        if opened is None:
+            descriptor = self._open_looked_at(path)
+        else:
+            try:
+                descriptor = opened(self._root, path)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise self._is_a_link(path) from error
+                if error.errno == errno.ENXIO:
+                    raise self._is_no_file(path) from error
+                raise
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise self._is_no_file(path)
+            return io.FileIO(descriptor), status.st_size
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def _open_looked_at(self, path: str) -> int:
+        """The same in two steps, for Windows and old kernels."""
+        full = self._checked(path)
+        # Looked at before it is opened: a pipe would wait, a folder be refused in a way that differs by system.
+        if not stat.S_ISREG(os.lstat(full).st_mode):
+            raise self._is_no_file(path)
+        return os.open(full, _READ)
+
+    def _is_a_link(self, path: str) -> UnsafePathError:
+        return UnsafePathError(store=self.location, path=ascii(path), detail="a part of it is a link")
+
+    def _is_no_file(self, path: str) -> StoreNotFoundError:
+        return StoreNotFoundError(store=self.location, detail=f"{path}: it is not a file", path=path)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -264,11 +289,40 @@ class FolderStore:
             except OSError as error:
                 raise store_error(self.location, error, path, writing=False) from error
             if _is_link(status):
-                raise UnsafePathError(store=self.location, path=ascii(path), detail="a part of it is a link")
+                raise self._is_a_link(path)
         return self._full(path)
 
 
+class _Opening:
+    """A file that is opened when its context is entered: a plain class, as small files come by the ten thousand."""
+
+    __slots__ = ("_file", "_name", "_offset", "_path", "_store")
+
+    def __init__(self, store: FolderStore, path: str, name: str, offset: int) -> None:
+        self._store = store
+        self._path = path
+        self._name = name
+        self._offset = offset
+        self._file: io.FileIO | None = None
+
+    def __enter__(self) -> Reader:
+        try:
+            file, size_bytes = self._store._open_file(self._name)
+            self._file = file
+            if self._offset:
+                file.seek(self._offset)
+        except OSError as error:
+            raise store_error(self._store.location, error, self._path, writing=False) from error
+        return _FolderReader(file, size_bytes, self._store.location, self._path)
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
 class _FolderReader:
+    __slots__ = ("_file", "_location", "_path", "size_bytes")
+
     def __init__(self, file: io.FileIO, size_bytes: int, location: str, path: str) -> None:
         self.size_bytes = size_bytes
         self._file = file
@@ -276,8 +330,10 @@ class _FolderReader:
         self._path = path
 
     def readinto(self, buffer: memoryview, /) -> int:
-        with store_errors(self._location, self._path, writing=False):
+        try:
             return self._file.readinto(buffer) or 0
+        except OSError as error:
+            raise store_error(self._location, error, self._path, writing=False) from error
 
 
 class _FolderWriter:
@@ -357,6 +413,11 @@ def _remove_if_empty(folder: Path) -> None:
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
+
+
+@cache
+def _opener() -> Callable[[str, str], int] | None:
+    return opener_beneath(_READ)
 
 
 def os_path(root: Path | str) -> str:

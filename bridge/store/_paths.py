@@ -13,6 +13,9 @@ MAX_PART_CHARACTERS = 255
 """What NTFS, SMB servers and the common Linux file systems take."""
 
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?$")
+# Most names are of these characters alone: one look is enough for them. A part's last character is no dot or blank.
+_PLAIN_PART = r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|/|\Z))[A-Za-z0-9_.()+ -]{0,199}[A-Za-z0-9_()+-]"
+_PLAIN = re.compile(rf"{_PLAIN_PART}(?:/{_PLAIN_PART})*")
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\\ud800-\udfff]')
 
 
@@ -23,6 +26,8 @@ def check_path(path: str, store: str = "store") -> str:
         UnsafePathError: empty, absolute, ``..`` or ``.``, a drive letter or stream, a NUL or control character, a
             backslash, a reserved Windows name, a trailing dot or blank, a lone surrogate, or too long.
     """
+    if len(path) <= MAX_PATH_CHARACTERS and _PLAIN.fullmatch(path):
+        return path
     detail = _what_is_wrong(path)
     if detail is not None:
         raise UnsafePathError(store=store, path=ascii(path[:200]), detail=detail)

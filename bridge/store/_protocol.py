@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from bridge.errors import UnsafePathError
+from bridge.store._rate import RateLimiter
 
 Buffer = bytes | bytearray | memoryview
 UnsafeNameHandler = Callable[[UnsafePathError], None]
@@ -109,6 +110,32 @@ class FolderTree(Protocol):
     def clear_folder(self, path: str) -> None:
         """Removes what ``list`` does not show of a folder whose files were removed: half-written files, and every
         folder that is empty. Whatever else is there stays."""
+        ...
+
+
+@runtime_checkable
+class ListedReads(Protocol):
+    """A store that need not be asked again how large a file of its listing is (a container)."""
+
+    def open_listed(self, entry: Entry, offset: int = 0) -> AbstractContextManager[Reader]:
+        """Reads the file that the entry tells of.
+
+        Where it was replaced since, ``readinto`` raises ``StoreReplacedError``; after a ``StoreUnreachableError`` it
+        may be called again, and goes on at the byte reached.
+        """
+        ...
+
+
+@runtime_checkable
+class PacedReads(Protocol):
+    """A store whose reading can be held to a rate, and be woken (a container)."""
+
+    def paced(self, limiter: RateLimiter) -> AbstractContextManager[None]:
+        """As long as the context lasts, no more is asked for than the limiter lets pass."""
+        ...
+
+    def abort_reads(self) -> None:
+        """Wakes every thread that waits for an answer; may be called from any thread."""
         ...
 
 

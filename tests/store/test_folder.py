@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import pytest
 
 from bridge.errors import StoreFullError, StoreNotFoundError, StoreReadOnlyError, UnsafePathError
 from bridge.store import FolderStore
-from bridge.store._folder import os_path
+from bridge.store._folder import _opener, os_path
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
 pytestmark = posix_only
@@ -81,6 +84,85 @@ def test_a_folder_that_is_a_link_is_not_entered(tmp_path: Path) -> None:
     with pytest.raises(UnsafePathError), store.open_write("sub/deeper/new"):
         pass
     assert sorted(path.name for path in outside.iterdir()) == ["file"]
+
+
+@pytest.fixture(params=["at once", "in two steps"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Files are opened in one call where the system has it, and by looking first where it has not."""
+    if request.param == "in two steps":
+        monkeypatch.setattr("bridge.store._folder._opener", lambda: None)
+    elif _opener() is None:
+        pytest.skip("not run: the system has no openat2, or does not let it through")
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
+def test_only_a_plain_file_below_no_link_is_opened(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    (root / "sub" / "deep").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "file").write_text("secret")
+    (root / "sub" / "deep" / "file").write_text("good")
+    (root / "sub" / "link").symlink_to(outside / "file")
+    (root / "linked").symlink_to(outside)
+    (root / "inner").symlink_to(root / "sub")  # a link is a link, wherever it leads
+    os.mkfifo(root / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(root / "socket"))
+        store = FolderStore(tmp_path / "root")
+        with store.open_read("sub/deep/file") as reader:
+            buffer = bytearray(10)
+            assert buffer[: reader.readinto(memoryview(buffer))] == b"good"
+        for path in ("sub/link", "linked/file", "inner/deep/file", "linked"):
+            with pytest.raises(UnsafePathError, match="a link"), store.open_read(path):
+                pass
+        for path in ("pipe", "socket", "sub"):
+            with pytest.raises(StoreNotFoundError, match="not a file"), store.open_read(path):
+                pass
+        for path in ("none", "sub/none", "none/file", "sub/deep/file/none"):
+            with pytest.raises(StoreNotFoundError), store.open_read(path):
+                pass
+    (tmp_path / "by-link").symlink_to(root)
+    with FolderStore(tmp_path / "by-link").open_read("sub/deep/file"):
+        pass  # the root itself is the caller's choice
+
+
+def test_a_folder_that_is_exchanged_for_a_link_while_files_are_opened_is_never_followed(tmp_path: Path) -> None:
+    if _opener() is None:
+        pytest.skip("not run: the system has no openat2, or does not let it through")
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    (outside / "file").write_text("secret")
+    (root / "real").mkdir(parents=True)
+    (root / "real" / "file").write_text("good")
+    (root / "link").symlink_to(outside)
+    ended = threading.Event()
+
+    def exchange() -> None:
+        while not ended.is_set():
+            for name in ("real", "link"):
+                (root / name).rename(root / "sub")
+                (root / "sub").rename(root / name)
+
+    exchanging = threading.Thread(target=exchange)
+    exchanging.start()
+    outcomes = {"good": 0, "link": 0, "none": 0}
+    store, buffer = FolderStore(root), bytearray(10)
+    try:
+        tried_until = time.monotonic() + 60
+        while min(outcomes.values()) < 20 and time.monotonic() < tried_until:
+            try:
+                with store.open_read("sub/file") as reader:
+                    assert buffer[: reader.readinto(memoryview(buffer))] == b"good"
+                    outcomes["good"] += 1
+            except UnsafePathError:
+                outcomes["link"] += 1
+            except StoreNotFoundError:
+                outcomes["none"] += 1
+    finally:
+        ended.set()
+        exchanging.join()
+    assert min(outcomes.values()) >= 20, outcomes
 
 
 def test_a_pipe_under_the_name_of_a_file_stops_nobody(tmp_path: Path) -> None:

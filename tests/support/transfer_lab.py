@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from bridge.store import Entry, Reader, Store
 
@@ -142,6 +146,124 @@ class TunnelProxy(FlippingProxy):
             self.asked.append(head.decode())
             source.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         super()._pump(source, sink, up)
+
+
+class MeteringProxy(FlippingProxy):
+    """Notes when how many bytes went up: all of them, requests' heads too. With a rate it is a slow line."""
+
+    def __init__(self, port: int, *, bytes_per_s: int | None = None) -> None:
+        super().__init__(port, flip_at=None)
+        self._bytes_per_s = bytes_per_s
+        self.up: list[tuple[float, int]] = []
+        if bytes_per_s is not None:  # a long line takes no more ahead than it carries in a moment
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * KIB)
+
+    def _changed(self, data: bytes) -> bytes:
+        if self._bytes_per_s is not None:
+            time.sleep(len(data) / self._bytes_per_s)
+        self.up.append((time.monotonic(), len(data)))
+        return data
+
+    def between(self, start: float, end: float) -> int:
+        """Bytes that went up in a span of the monotonic clock."""
+        return sum(size for at, size in self.up if start < at <= end)
+
+
+@dataclass(eq=False)
+class Body:
+    """The content of one Put Blob or Put Block as it came by; of any other request, nothing."""
+
+    kind: Literal["blob", "block", "other"]
+    size_bytes: int
+    received: int = 0
+
+
+class BodyCountingProxy(FlippingProxy):
+    """Reads the HTTP that passes, and counts the content that is put: bodies, not heads, lists or questions."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, flip_at=None)
+        self.bodies: dict[int, list[Body]] = {}
+        """By connection, in the order in which they came."""
+        self._flowing: set[tuple[int, bool]] = set()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
+        connection = id(source) if up else id(sink)
+        with self._lock:
+            bodies = self.bodies.setdefault(connection, [])
+            self._flowing.add((connection, up))
+        messages = _Messages(partial(self._begun, bodies), partial(self._came, bodies))
+        with suppress(OSError):
+            while data := source.recv(64 * KIB):
+                if up:
+                    messages.feed(data)
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+        with self._lock:
+            self._flowing.discard((connection, up))
+
+    def drained(self) -> None:
+        """Waits until everything has come by that the ended clients had sent."""
+        while self._flowing:
+            time.sleep(0.01)
+
+    def _begun(self, bodies: list[Body], head: bytes) -> int:
+        size = _length_of(head)
+        method, target = head.split(b" ", 2)[:2]
+        if method != b"PUT" or b"comp=blocklist" in target:
+            bodies.append(Body("other", 0))
+        else:
+            bodies.append(Body("block" if b"comp=block" in target else "blob", size))
+        return size
+
+    def _came(self, bodies: list[Body], size_bytes: int) -> None:
+        if bodies[-1].kind != "other":
+            bodies[-1].received += size_bytes
+
+    @property
+    def put_bytes(self) -> int:
+        return sum(body.received for bodies in self.bodies.values() for body in bodies)
+
+    def in_flight(self, connection: int, lot_bytes: int) -> int:
+        """What was under way last on a connection, its sender cannot know whether it arrived: a block, or the small
+        blobs that go together in a lot."""
+        size = 0
+        for body in reversed(self.bodies[connection]):
+            if body.kind == "other" or size + body.size_bytes > lot_bytes:
+                break
+            size += body.received
+            if body.kind == "block":
+                break
+        return size
+
+
+class _Messages:
+    """Takes the requests of an HTTP/1.1 connection apart: tells of each head, and of the bytes of each body."""
+
+    def __init__(self, on_head: Callable[[bytes], int], on_body: Callable[[int], None]) -> None:
+        self._on_head, self._on_body = on_head, on_body
+        self._waiting = b""
+        self._left = 0
+
+    def feed(self, data: bytes) -> None:
+        self._waiting += data
+        while self._waiting:
+            if self._left:
+                size = min(self._left, len(self._waiting))
+                self._on_body(size)
+                self._waiting, self._left = self._waiting[size:], self._left - size
+            else:
+                head, end, rest = self._waiting.partition(b"\r\n\r\n")
+                if not end:
+                    return
+                self._waiting, self._left = rest, self._on_head(head)
+
+
+def _length_of(head: bytes) -> int:
+    found = re.search(rb"(?im)^content-length: *(\d+)", head)
+    return int(found[1]) if found else 0
 
 
 class MadeUpStore:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from datetime import time as clock_time
 from pathlib import Path
@@ -19,7 +19,7 @@ import trustme
 
 from bridge.errors import DeliveryFailedError, StoreFullError, UsageError
 from bridge.secrets import Secret
-from bridge.store import Store, StoreSettings, open_store, parse_destination
+from bridge.store import FolderStore, Store, StoreSettings, open_store, parse_destination
 from bridge.store.transfer import (
     FileFinished,
     LinePolicy,
@@ -36,8 +36,9 @@ from bridge.store.transfer import (
     transfer,
 )
 from bridge.store.transfer._tally import Tally
+from tests.support.range_service import RangeService
 from tests.support.scripted_service import Answer, Request, ScriptedService
-from tests.support.transfer_lab import KIB, MIB, MadeUpStore, TunnelProxy, close_opened, opened
+from tests.support.transfer_lab import KIB, MIB, MadeUpStore, MeteringProxy, TunnelProxy, close_opened, opened
 
 SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
 
@@ -73,30 +74,99 @@ def made_up(sizes: dict[str, int]) -> Any:
 )
 def test_a_rate_holds_within_five_per_cent_over_twenty_seconds_from_the_first(sizes: dict[str, int]) -> None:
     rate_bytes_per_s = 2_500_000
-    cancel = threading.Event()
-    with ScriptedService() as service:
-        timer = threading.Timer(20.5, cancel.set)
-        timer.start()
-        try:
-            transfer(
+    with ScriptedService() as service, MeteringProxy(service.port) as line:
+        for_twenty_seconds(
+            lambda cancel: transfer(
                 made_up(sizes),
-                container(service.port),
+                container(line.port),
                 [TransferItem(path, size) for path, size in sizes.items()],
                 settings=TransferSettings(policy=LinePolicy(8 * rate_bytes_per_s)),
                 cancel=cancel,
             )
-        except InterruptedError:
-            pass
-        finally:
-            timer.cancel()
-        start = service.received[0][0]
-        heads = 450 * len(service.requests)
-        in_twenty = sum(size for at, size in service.received if at - start <= 20)
-        in_one = sum(size for at, size in service.received if at - start <= 1)
-    whole = sum(sizes.values())
-    if whole > 20 * rate_bytes_per_s:
-        assert 0.95 <= (in_twenty + heads) / (20 * rate_bytes_per_s) <= 1.05
-    assert (in_one) / rate_bytes_per_s <= 1.10, "the first second is no exception"
+        )
+        start = next(at for at, size in line.up if size > KIB)  # the first content; the questions before it are small
+        assert line.up[-1][0] - start > 20, "all of it is sent: the workload is too small"
+        in_twenty, in_one = line.between(start, start + 20), line.between(start, start + 1)
+    print(f"{in_twenty / 20 / rate_bytes_per_s:.4f} of the rate, {in_one / rate_bytes_per_s:.4f} in the first second")
+    assert 0.95 <= in_twenty / (20 * rate_bytes_per_s) <= 1.05, "every byte counts, requests' heads too"
+    assert in_one / rate_bytes_per_s <= 1.10, "the first second is no exception"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "blobs", [{"large.zip": 200 * MIB}, {f"{n}.log": 10 * KIB for n in range(6000)}], ids=["large", "small"]
+)
+def test_a_rate_holds_as_well_for_what_is_fetched_from_a_container(tmp_path: Path, blobs: dict[str, int]) -> None:
+    rate_bytes_per_s = 2_500_000
+    with RangeService({f"west/{name}": size for name, size in blobs.items()}) as service:
+        source = container(service.port)
+        items = list(source.list())
+        for_twenty_seconds(
+            lambda cancel: transfer(
+                source,
+                FolderStore(tmp_path / "copy"),
+                items,
+                settings=TransferSettings(policy=LinePolicy(8 * rate_bytes_per_s)),
+                cancel=cancel,
+            )
+        )
+        start = service.sent[0][0]
+        in_twenty = sum(size for at, size in service.sent if at - start <= 20)
+        in_one = sum(size for at, size in service.sent if at - start <= 1)
+        assert service.sent[-1][0] - start > 20, "all of it was fetched: the workload is too small"
+    print(f"{in_twenty / 20 / rate_bytes_per_s:.4f} of the rate, {in_one / rate_bytes_per_s:.4f} in the first second")
+    assert 0.95 <= in_twenty / (20 * rate_bytes_per_s) <= 1.05
+    assert in_one / rate_bytes_per_s <= 1.15
+
+
+def for_twenty_seconds(work: Callable[[threading.Event], object]) -> None:
+    cancel = threading.Event()
+    timer = threading.Timer(21.5, cancel.set)
+    timer.start()
+    try:
+        work(cancel)
+    except InterruptedError:
+        pass
+    finally:
+        timer.cancel()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(16_000_000, 4_000_000), (1_000_000, 16_000_000), (None, 4_000_000), (4_000_000, None)],
+    ids=["down", "up", "from none", "to none"],
+)
+def test_a_new_rate_takes_hold_within_two_seconds_in_the_middle_of_a_block_and_is_kept(
+    first: int | None, then: int | None
+) -> None:
+    line_bytes_per_s = 4_000_000
+    policy = LinePolicy(first)
+    changed_at = 0.0
+    cancel = threading.Event()
+    with ScriptedService() as service, MeteringProxy(service.port, bytes_per_s=line_bytes_per_s) as line:
+
+        def change(event: TransferEvent) -> None:
+            nonlocal policy, changed_at
+            if isinstance(event, Progress) and line.up and line.up[-1][1] > KIB:
+                now = time.monotonic()
+                if not changed_at and event.bytes_sent > 300 * KIB:
+                    changed_at, policy = now, LinePolicy(then)
+                elif changed_at and now > changed_at + 8.2:
+                    cancel.set()
+
+        with pytest.raises(InterruptedError):
+            transfer(
+                made_up({"a.zip": 200 * MIB}),
+                container(line.port),
+                [TransferItem("a.zip", 200 * MIB)],
+                settings=TransferSettings(policy=lambda: policy, block_size_bytes=8 * MIB, connections=1),
+                on_event=change,
+                cancel=cancel,
+            )
+        sent = line.between(changed_at + 2, changed_at + 8) / 6
+    wanted = line_bytes_per_s if then is None else then / 8
+    assert 0.95 <= sent / wanted <= 1.05 if then is not None else sent > 0.8 * wanted
 
 
 def test_the_rate_can_be_changed_while_it_runs() -> None:

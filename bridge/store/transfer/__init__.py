@@ -1,6 +1,6 @@
 """The transfer engine: moves files between any two stores, hashing each byte as it passes, and seals them in place."""
 
-from bridge.store.transfer._access import ContainerAccess, LeanContainer
+from bridge.store._access import ContainerAccess, LeanContainer
 from bridge.store.transfer._engine import transfer
 from bridge.store.transfer._events import (
     EventHandler,

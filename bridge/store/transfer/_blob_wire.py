@@ -29,12 +29,12 @@ from bridge.errors import (
     StoreUnreachableError,
 )
 from bridge.secrets import Scrubber
+from bridge.store._access import ContainerAccess
 from bridge.store._protocol import Buffer
-from bridge.store.transfer._access import ContainerAccess
+from bridge.store._rate import RateLimiter
+from bridge.store._wire import CertificateError, Connection, Response, WireError, proxy_for
 from bridge.store.transfer._arrived import Fact
 from bridge.store.transfer._checksum import Algorithm, BlockChecksum
-from bridge.store.transfer._rate import RateLimiter
-from bridge.store.transfer._wire import CertificateError, Connection, Response, WireError, proxy_for
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,400})")

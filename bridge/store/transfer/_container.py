@@ -14,8 +14,9 @@ from bridge.errors import (
     StoreError,
     StoreUnreachableError,
 )
+from bridge.store._access import ContainerAccess
 from bridge.store._buffers import aligned_buffer
-from bridge.store.transfer._access import ContainerAccess
+from bridge.store._wire import tls_context
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._blob_wire import (
     BlobWire,
@@ -33,7 +34,6 @@ from bridge.store.transfer._line import USUAL_PIECE
 from bridge.store.transfer._pieces import Pieces, Sending
 from bridge.store.transfer._presence import Presence
 from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS, Checksum
-from bridge.store.transfer._wire import tls_context
 
 _MOST_TOGETHER = 32
 _MOST_REPAIRS = 3
@@ -299,7 +299,7 @@ class ContainerUpload:
                     return None
                 digest = hashlib.sha256()
                 with self._delivery.open_source(item) as reader:
-                    self._delivery.fill(reader, data, digest)
+                    self._delivery.fill(item, reader, data, digest)
                 sha256 = digest.hexdigest()
                 self._delivery.expect_digest(item, sha256)
                 return _Load(item, data, sha256)
@@ -431,7 +431,7 @@ class ContainerUpload:
             # A failed read leaves the digest as it was: it is tried again from the same offset.
             digest = sending.digest.copy()
             assert sending.reader is not None  # noqa: S101 - opened by the caller
-            self._delivery.fill(sending.reader, piece, digest)
+            self._delivery.fill(sending.item, sending.reader, piece, digest)
             sending.digest = digest
             offset = sending.offset
             sending.offset += len(piece)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from bridge.errors import StoreNotFoundError
-from bridge.store._protocol import Reader, Store
+from bridge.errors import StoreNotFoundError, StoreReplacedError, StoreUnreachableError
+from bridge.store._protocol import Entry, ListedReads, Reader, Store
 from bridge.store.transfer._events import FileResult, FileStatus, Repairing, Retrying, TransferItem
 from bridge.store.transfer._journal import Delivered, TransferJournal
 from bridge.store.transfer._line import Line, Stopped
@@ -46,7 +46,12 @@ class Delivery:
     failure: BaseException | None = None
     mismatches: list[str] = field(default_factory=list)
     mismatch_count: int = 0
+    listed: ListedReads | None = field(init=False)
+    """The source, where it need not be asked again for what its listing has told."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.listed = self.source if isinstance(self.source, ListedReads) else None
 
     def fail(self, error: BaseException) -> None:
         """The first error counts; every thread is asked to end."""
@@ -96,20 +101,35 @@ class Delivery:
 
     # -- the source ---------------------------------------------------------------------------------------------------
 
-    def fill(self, reader: Reader, into: memoryview, digest: hashlib._Hash) -> None:
+    def fill(self, item: TransferItem, reader: Reader, into: memoryview, digest: hashlib._Hash) -> None:
         """Reads exactly as many bytes as the buffer has and hashes them on the way.
 
         Raises:
-            SourceChanged: the file ends earlier.
+            SourceChanged: the file ends earlier, was replaced or removed.
             StoreError: the source cannot be read.
+            Stopped: the transfer is ending.
         """
-        position = 0
+        position = attempt = 0
         while position < len(into):
-            read = reader.readinto(into[position : position + _HASH_SLICE])
+            try:
+                read = reader.readinto(into[position : position + _HASH_SLICE])
+            except StoreReplacedError as error:
+                raise SourceChanged("it was replaced or removed after it was listed") from error
+            except StoreNotFoundError as error:
+                raise SourceChanged("it is no longer there") from error
+            except StoreUnreachableError as error:
+                if not getattr(reader, "goes_on", False):
+                    raise
+                attempt += 1
+                self.retry(item.path, error, attempt)
+                continue
             if not read:
                 raise SourceChanged("it became shorter while it was read")
             digest.update(into[position : position + read])
             position += read
+            if attempt:
+                attempt = 0
+                self.line.confirmed()
 
     @contextmanager
     def open_source(self, item: TransferItem, offset: int = 0) -> Iterator[Reader]:
@@ -121,12 +141,17 @@ class Delivery:
         """
         with ExitStack() as stack:
             try:
-                reader = stack.enter_context(self.source.open_read(item.path, offset))
+                reader = stack.enter_context(self._opened(item, offset))
             except StoreNotFoundError as error:
                 raise SourceChanged("it is no longer there") from error
             if reader.size_bytes != item.size_bytes:
                 raise SourceChanged(f"it has {reader.size_bytes} bytes, not {item.size_bytes}")
             yield reader
+
+    def _opened(self, item: TransferItem, offset: int) -> AbstractContextManager[Reader]:
+        if self.listed is not None and item.etag is not None:
+            return self.listed.open_listed(Entry(item.path, item.size_bytes, etag=item.etag), offset)
+        return self.source.open_read(item.path, offset)
 
     def expect_digest(self, item: TransferItem, sha256: str) -> None:
         if item.sha256 is not None and item.sha256.lower() != sha256:
@@ -139,7 +164,7 @@ class Delivery:
         with self.open_source(item) as reader:
             while left:
                 part = buffer[: min(left, _HASH_SLICE)]
-                self.fill(reader, part, digest)
+                self.fill(item, reader, part, digest)
                 md5.update(part)
                 left -= len(part)
                 if self.line.stopping.is_set():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import nullcontext
 from typing import Protocol
 
 from bridge.errors import BridgeError, DeliveryFailedError, JournalError, SourceMismatchError, StoreError
-from bridge.store._protocol import Entry, Store
-from bridge.store.transfer._access import ContainerAccess, LeanContainer
+from bridge.store._access import ContainerAccess, LeanContainer
+from bridge.store._protocol import Entry, PacedReads, Store
 from bridge.store.transfer._delivery import Delivery
 from bridge.store.transfer._events import EventHandler, TransferItem, TransferResult
 from bridge.store.transfer._files import FileCopy
@@ -67,11 +68,12 @@ def transfer(
     route = _route(delivery)
     run = _Run(delivery, route, tell, cancel or threading.Event())
     try:
-        run.round((_as_item(item) for item in items), line.most_connections)
-        for item in last_items:
-            if delivery.mismatch_count:
-                break
-            run.round(iter([item]), 1)
+        with source.paced(line.arriving) if isinstance(source, PacedReads) else nullcontext():
+            run.round((_as_item(item) for item in items), line.most_connections)
+            for item in last_items:
+                if delivery.mismatch_count:
+                    break
+                run.round(iter([item]), 1)
     finally:
         route.close()
     if delivery.mismatch_count:
@@ -118,7 +120,7 @@ class _Run:
         finally:
             while any(thread.is_alive() for thread in threads):  # left early: Ctrl-C, or the caller's handler failed
                 delivery.line.stopping.set()
-                self._route.abort()
+                self._abort()
                 threads[-1].join(_TELL_EVERY_S)
                 threads = [thread for thread in threads if thread.is_alive()]
         self._lead()
@@ -144,13 +146,19 @@ class _Run:
         if self._cancel.is_set() and delivery.failure is None:
             delivery.fail(InterruptedError("the transfer was cancelled"))
         if delivery.line.stopping.is_set():
-            self._route.abort()
+            self._abort()
         delivery.line.refresh()
         if (rate := delivery.tally.sample()) is not None:
             delivery.line.saw_rate(rate)
         for event in delivery.tally.take_events():
             self._tell(event)
         self._tell(delivery.tally.progress(delivery.line.connections, delivery.line.paused_until))
+
+    def _abort(self) -> None:
+        """Wakes every thread that waits for one of the stores."""
+        self._route.abort()
+        if isinstance(self._delivery.source, PacedReads):
+            self._delivery.source.abort_reads()
 
     def _work(self) -> None:
         try:

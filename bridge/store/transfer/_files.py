@@ -10,7 +10,7 @@ from typing import cast
 
 from bridge.errors import NameCollisionError, StoreCorruptError, StoreUnreachableError, UnsafePathError
 from bridge.store._buffers import aligned_buffer
-from bridge.store._protocol import PartialStore, Writer
+from bridge.store._protocol import PacedReads, PartialStore, Reader, Writer
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._delivery import Delivery, Finished, SourceChanged
 from bridge.store.transfer._events import FileStatus, TransferItem
@@ -33,6 +33,8 @@ class FileCopy:
         self._arrived: Arrived | None = None
         self._presence: Presence | None = None
         self._twins = Twins()
+        # A source that is paced itself is the line: its bytes must not be counted twice.
+        self._paces_writes = not isinstance(delivery.source, PacedReads)
 
     def begin(self, items: Iterator[TransferItem]) -> None:
         self._items = items
@@ -122,26 +124,22 @@ class FileCopy:
         digest = hashlib.sha256()
         counted = 0
         try:
-            with self._delivery.open_source(item) as reader:
-                start = self._check_partial(item, buffer)
-                done = 0
-                while done < start:  # hashed again: a digest cannot be taken up in the middle
-                    part = buffer[: min(start - done, len(buffer))]
-                    self._delivery.fill(reader, part, digest)
-                    done += len(part)
+            start = self._take_up(item, buffer, digest)
+            with self._delivery.open_source(item, start) as reader:
+                done = start
                 self._delivery.tally.confirmed(start, moved=False)
                 counted = start
                 with self._writer(item, start) as writer:
                     while done < item.size_bytes:
                         part = buffer[: min(item.size_bytes - done, len(buffer))]
-                        self._delivery.fill(reader, part, digest)
+                        self._delivery.fill(item, reader, part, digest)
                         self._write(writer, part)
                         done += len(part)
                         self._delivery.tally.confirmed(len(part))
                         self._delivery.line.confirmed()
                         counted = done
                         self._delivery.line.pause_if_quiet()
-                    self._delivery.expect_digest(item, digest.hexdigest())
+                    self._expect_digest(item, digest.hexdigest(), taken_up=start > 0)
                     writer.commit()
             entry = self._delivery.target.stat(item.path)
             if entry.size_bytes != item.size_bytes:
@@ -162,11 +160,49 @@ class FileCopy:
     def _write(self, writer: Writer, data: memoryview) -> None:
         limiter = self._delivery.line.limiter
         while data:
-            part = data[: limiter.slice_bytes()] if limiter.limited else data
-            limiter.spend(len(part))
+            paced = self._paces_writes and limiter.limited
+            part = data[: limiter.slice_bytes()] if paced else data
+            if paced:
+                limiter.spend(len(part))
             writer.write(part)
             self._delivery.tally.sent(len(part))
             data = data[len(part) :]
+
+    def _take_up(self, item: TransferItem, buffer: memoryview, digest: hashlib._Hash) -> int:
+        """Where a half-written file can be continued, with all before that in the digest (which cannot be kept)."""
+        if self._partials is None:
+            return 0
+        if item.sha256 is None or self._delivery.listed is None:
+            if start := self._check_partial(item, buffer):
+                with self._delivery.open_source(item) as reader:
+                    self._hash(item, reader, start, buffer, digest)
+            return start
+        # The source is far away and what the whole must be is known: what is here already need not come again.
+        start = min(self._partials.partial_bytes(item.path), item.size_bytes)
+        if start:
+            with self._partials.open_read_partial(item.path) as partial:
+                self._hash(item, partial, start, buffer, digest)
+        return start
+
+    def _hash(
+        self, item: TransferItem, reader: Reader, size_bytes: int, buffer: memoryview, digest: hashlib._Hash
+    ) -> None:
+        done = 0
+        while done < size_bytes:
+            part = buffer[: min(size_bytes - done, len(buffer))]
+            self._delivery.fill(item, reader, part, digest)
+            done += len(part)
+            if self._delivery.line.stopping.is_set():
+                raise Stopped
+
+    def _expect_digest(self, item: TransferItem, sha256: str, *, taken_up: bool) -> None:
+        try:
+            self._delivery.expect_digest(item, sha256)
+        except SourceChanged as error:
+            if not (taken_up and self._delivery.listed is not None):
+                raise
+            # The part that was taken up may have been wrong: all of it is asked for.
+            raise StoreCorruptError(store=self._delivery.target.location, detail=f"{item.path}: {error}") from error
 
     def _check_partial(self, item: TransferItem, buffer: memoryview) -> int:
         """How much of a half-written file is what the source has; what follows is written anew."""
@@ -182,7 +218,7 @@ class FileCopy:
             while good < end:
                 size = min(half, end - good)
                 mine, theirs = buffer[:size], buffer[half : half + size]
-                self._delivery.fill(source, mine, hashlib.sha256())
+                self._delivery.fill(item, source, mine, hashlib.sha256())
                 read = 0
                 while read < size and (more := partial.readinto(theirs[read:])):
                     read += more
@@ -227,11 +263,11 @@ class FileCopy:
             while left:
                 part = buffer[: min(left, len(buffer))]
                 try:
-                    self._delivery.fill(reader, part, digest)
+                    self._delivery.fill(item, reader, part, digest)
                 except SourceChanged:
                     return None  # it changes under our eyes: it is written anew
                 left -= len(part)
-        sha256, _ = self._delivery.hash_source(item, buffer)
+        sha256 = item.sha256.lower() if item.sha256 else self._delivery.hash_source(item, buffer)[0]
         return sha256 if sha256 == digest.hexdigest() else None
 
 

@@ -8,11 +8,12 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from bridge.errors import StoreCorruptError, StoreError
 from bridge.store._buffers import aligned_buffer
-from bridge.store._protocol import Entry, Store
+from bridge.store._protocol import Entry, ListedReads, Reader, Store
 
 _BUFFER_BYTES = 1 << 20  # read and hashed while it is still in the second-level cache
 _AHEAD = 512  # results that may wait for an earlier, longer file
@@ -70,6 +71,7 @@ class _Slot:
 class _Hashing:
     def __init__(self, store: Store, workers: int, on_bytes: Callable[[int], None], cancel: threading.Event) -> None:
         self._store = store
+        self._listed = store if isinstance(store, ListedReads) else None
         self._on_bytes = on_bytes
         self._cancel = cancel
         self._ended = threading.Event()
@@ -123,10 +125,15 @@ class _Hashing:
     def _stop(self) -> bool:
         return self._ended.is_set() or self._cancel.is_set()
 
+    def _opened(self, entry: Entry) -> AbstractContextManager[Reader]:
+        if self._listed is not None and entry.etag is not None:
+            return self._listed.open_listed(entry)
+        return self._store.open_read(entry.path)
+
     def _hash(self, entry: Entry, buffer: memoryview) -> FileHash | None:
         digest = hashlib.sha256()
         size = 0
-        with self._store.open_read(entry.path) as reader:
+        with self._opened(entry) as reader:
             while read := reader.readinto(buffer):
                 digest.update(buffer[:read])
                 size += read

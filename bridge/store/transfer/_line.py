@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from bridge.errors import StoreUnreachableError
+from bridge.store._rate import RateLimiter
 from bridge.store.transfer._events import Paused, TransferEvent, Unpaused
-from bridge.store.transfer._rate import RateLimiter
 from bridge.store.transfer._settings import MIB, TransferSettings
 
 DEFAULT_CONNECTIONS = 4
@@ -44,6 +44,9 @@ class Line:
         self._jitter = jitter
         self.stopping = threading.Event()
         self.limiter = RateLimiter(self.stopping, monotonic)
+        """Of what is sent."""
+        self.arriving = RateLimiter(self.stopping, monotonic)
+        """Of what is asked for, where the source comes over a line too."""
         self._lock = threading.Lock()
         self._turns = threading.Condition()
         self._active = 0
@@ -67,6 +70,7 @@ class Line:
         self._policy_read_at = now
         policy = self._settings.current_policy()
         self.limiter.set_rate(policy.limit_rate_bits_per_s)
+        self.arriving.set_rate(policy.limit_rate_bits_per_s)
         quiet = policy.quiet_hours
         until = quiet.until(self._settings.now()) if quiet else None
         if until is not None and self._paused_until is None:

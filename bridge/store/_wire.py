@@ -10,19 +10,22 @@ import struct
 import sys
 import time
 import urllib.request
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from bridge.secrets import Secret
 from bridge.store._protocol import Buffer
-from bridge.store.transfer._rate import RateLimiter
+from bridge.store._rate import RateLimiter
 
 _LONGEST_HEAD = 64 << 10
 _LONGEST_BODY = 64 << 20  # a block list of 50,000 blocks is 8 MB
 _RECEIVE_BYTES = 64 << 10
+_RECEIVE_AT_ONCE = 256 << 10  # of a long body: how much one call of the system waits for
+_SEND_FOR_S = 1.0  # how long one call of the system may take: after that the rate is looked at again
+_UNSENT_BYTES = 1 << 20  # how much the system may hold back for a slow line: a new rate cannot reach it
 _IDLE_S = 1.0
 
 
@@ -41,6 +44,14 @@ class Proxy:
     host: str
     port: int
     authorization: Secret | None = None
+
+    @property
+    def url(self) -> str:
+        """As other HTTP clients take it, with its login. Only for them."""
+        login = b64decode(self.authorization.reveal()).decode() if self.authorization else ""
+        name, _, password = login.partition(":")
+        known = f"{quote(name, safe='')}:{quote(password, safe='')}@" if login else ""
+        return f"http://{known}{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,7 @@ class Connection:
         tls: ssl.SSLContext | None,
         limiter: RateLimiter,
         timeout_s: float,
+        connect_timeout_s: float = 15.0,
         proxy: Proxy | None = None,
     ) -> None:
         self._proxy = proxy
@@ -78,9 +90,11 @@ class Connection:
         self._tls = tls
         self._limiter = limiter
         self._timeout_s = timeout_s
+        self._connect_timeout_s = min(timeout_s, connect_timeout_s)
         self._socket: socket.socket | None = None
         self._received = bytearray()
         self._closing = False
+        self._waits_by_itself = False
         self._used_at = 0.0
 
     @property
@@ -114,23 +128,46 @@ class Connection:
         self, connected: socket.socket, parts: Sequence[Buffer], on_sent: Callable[[int], None] | None
     ) -> None:
         rest = [memoryview(part).cast("B") for part in parts]
+        moved_at = time.monotonic()
         while rest:
-            sent = connected.sendmsg(rest[:512])
+            try:
+                sent = connected.sendmsg(rest[:512])
+            except BlockingIOError:  # nothing was taken for _SEND_FOR_S
+                if time.monotonic() - moved_at >= self._timeout_s:
+                    raise
+                sent = 0
+            else:
+                moved_at = time.monotonic()
             if on_sent is not None:
                 on_sent(sent)
             while rest and sent >= len(rest[0]):
                 sent -= len(rest.pop(0))
             if sent:
                 rest[0] = rest[0][sent:]
+            if self._limiter.limited:  # since a moment ago
+                for part in rest:
+                    self._send_slices(connected, part, on_sent)
+                return
 
     def _send_slices(self, connected: socket.socket, rest: memoryview, on_sent: Callable[[int], None] | None) -> None:
         while rest:
             piece = rest[: self._limiter.slice_bytes()]
             self._limiter.spend(len(piece))
-            sent = connected.send(piece)
-            rest = rest[sent:]
-            if on_sent is not None:
-                on_sent(sent)
+            while piece:
+                sent = self._send_piece(connected, piece)
+                piece = piece[sent:]
+                rest = rest[sent:]
+                if on_sent is not None:
+                    on_sent(sent)
+
+    def _send_piece(self, connected: socket.socket, piece: memoryview) -> int:
+        started = time.monotonic()
+        while True:
+            try:
+                return connected.send(piece)
+            except BlockingIOError:
+                if time.monotonic() - started >= self._timeout_s:
+                    raise
 
     # -- receiving ----------------------------------------------------------------------------------------------------
 
@@ -141,24 +178,87 @@ class Connection:
             WireError: cut, silent for the time-out, or not HTTP.
         """
         try:
-            response = self._receive_final()
+            status, headers = self._receive_final_head()
+            response = Response(status, headers, self._receive_body(status, headers))
         except (OSError, ValueError, IndexError) as error:
             raise self._broken(error) from error
+        self._answered(response)
+        return response
+
+    def _answered(self, response: Response) -> None:
         self._used_at = time.monotonic()
         if response.headers.get(b"connection", b"").lower() == b"close":
             self._closing = True
+
+    def receive_into(
+        self,
+        buffer: memoryview,
+        on_head: Callable[[int, Mapping[bytes, bytes]], None],
+        on_received: Callable[[int], None],
+    ) -> Response:
+        """The same, with the body of a good answer (200, 206) in ``buffer`` and not in the response.
+
+        ``on_head`` sees its head first, and may refuse it with a ``ValueError``; ``on_received`` is told of each part
+        of the body once it lies there, so that what came before a cut is kept.
+
+        Raises:
+            WireError: as ``receive``, or the body is longer than the buffer.
+        """
+        try:
+            status, headers = self._receive_final_head()
+            if status in {200, 206}:
+                on_head(status, headers)
+                response = Response(status, headers, b"")
+                self._receive_body_into(headers, buffer, on_received)
+            else:
+                response = Response(status, headers, self._receive_body(status, headers))
+        except (OSError, ValueError, IndexError) as error:
+            raise self._broken(error) from error
+        self._answered(response)
         return response
+
+    def _receive_body_into(
+        self, headers: Mapping[bytes, bytes], buffer: memoryview, on_received: Callable[[int], None]
+    ) -> None:
+        if b"content-length" not in headers:
+            body = self._receive_chunks()
+            size, at = len(body), len(body)
+            if size <= len(buffer):
+                buffer[:size] = body
+        else:
+            size = int(headers[b"content-length"])
+            at = min(len(self._received), size, len(buffer))
+            buffer[:at] = self._received[:at]
+            del self._received[:at]
+        if not 0 <= size <= len(buffer):
+            raise ValueError("the answer is not as long as what was asked for")
+        on_received(at)
+        while at < size:
+            received = self._receive_some(buffer[at:size])
+            at += received
+            on_received(received)
+
+    def _receive_some(self, buffer: memoryview) -> int:
+        if self._socket is None:
+            raise ConnectionError("the connection is closed")
+        if self._waits_by_itself:
+            received = self._socket.recv_into(buffer, min(len(buffer), _RECEIVE_AT_ONCE), socket.MSG_WAITALL)
+        else:
+            received = self._socket.recv_into(buffer)
+        if not received:
+            raise ConnectionResetError("the service closed the connection")
+        return received
 
     @property
     def closing(self) -> bool:
         """The service has said that it answers nothing more on this connection."""
         return self._closing
 
-    def _receive_final(self) -> Response:
+    def _receive_final_head(self) -> tuple[int, dict[bytes, bytes]]:
         while True:
             status, headers = self._receive_head()
             if status >= 200:
-                return Response(status, headers, self._receive_body(status, headers))
+                return status, headers
 
     def _receive_head(self) -> tuple[int, dict[bytes, bytes]]:
         while (end := self._received.find(b"\r\n\r\n")) < 0:
@@ -228,14 +328,16 @@ class Connection:
             self.close()
         if self._socket is None:
             first = (self._proxy.host, self._proxy.port) if self._proxy else (self._host, self._port)
-            plain = socket.create_connection(first, timeout=min(self._timeout_s, 15.0))
+            plain = socket.create_connection(first, timeout=self._connect_timeout_s)
             try:
                 if self._proxy:
                     self._open_tunnel(plain, self._proxy)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                if (unsent := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
+                    plain.setsockopt(socket.IPPROTO_TCP, unsent, _UNSENT_BYTES)
                 self._socket = self._tls.wrap_socket(plain, server_hostname=self._host) if self._tls else plain
-                _set_timeouts(self._socket, self._timeout_s)
+                self._waits_by_itself = _set_timeouts(self._socket, self._timeout_s)
             except BaseException:
                 plain.close()
                 raise
@@ -305,16 +407,21 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _set_timeouts(connected: socket.socket, timeout_s: float) -> None:
-    """A blocking socket whose system calls time out by themselves.
+def _set_timeouts(connected: socket.socket, timeout_s: float) -> bool:
+    """A blocking socket whose system calls time out by themselves, where the system has such; tells whether it has.
 
     Python's own time-outs make the socket non-blocking: a 4 MiB block would then be sent in dozens of wake-ups, each of
-    which takes the interpreter lock. ``SO_SNDTIMEO`` lets one call take all of it.
+    which takes the interpreter lock. ``SO_SNDTIMEO`` lets one call take all of it, or what a slow line takes of it in a
+    second: then a new rate is heeded in the middle of a block.
     """
     if isinstance(connected, ssl.SSLSocket) or sys.platform == "win32" or os.name != "posix":
         connected.settimeout(timeout_s)
-        return
+        return False
     connected.settimeout(None)
-    timeval = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(min(timeout_s, _SEND_FOR_S)))
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout_s))
+    return True
+
+
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))

@@ -38,16 +38,29 @@ class ContainerAccess:
     @classmethod
     def of(cls, store: LeanContainer) -> ContainerAccess:
         """The access that a container store has, in the wire's terms."""
-        url = urlsplit(store.container_url)
+        return cls.at(
+            store.container_url,
+            store.sas,
+            root=store.root.strip("/"),
+            api_version=store.api_version,
+            ca_file=store.ca_file,
+        )
+
+    @classmethod
+    def at(
+        cls, container_url: str, sas: Secret, *, root: str = "", api_version: str = "", ca_file: str | None = None
+    ) -> ContainerAccess:
+        """The access to a container by its URL, which has no query."""
+        url = urlsplit(container_url)
         return cls(
             scheme=url.scheme,
             host=url.hostname or "",
             port=url.port or {"http": 80}.get(url.scheme, 443),
             container_path=unquote(url.path).rstrip("/"),
-            root=store.root.strip("/"),
-            sas=store.sas,
-            api_version=store.api_version,
-            ca_file=store.ca_file,
+            root=root,
+            sas=sas,
+            api_version=api_version,
+            ca_file=ca_file,
         )
 
     def blob_name(self, path: str) -> str:

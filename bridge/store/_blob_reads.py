@@ -1,0 +1,459 @@
+"""Reading blobs over the lean wire: ranges asked ahead in parallel, each continued at the byte where a cut left it."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from bridge import __version__
+from bridge.errors import StoreCorruptError, StoreError
+from bridge.secrets import Secret
+from bridge.store._access import ContainerAccess
+from bridge.store._buffers import aligned_buffer
+from bridge.store._rate import RateLimiter
+from bridge.store._settings import StoreSettings
+from bridge.store._wire import CertificateError, Connection, Response, WireError, proxy_for, tls_context
+
+BUFFERS = 8
+BUFFER_BYTES = 4 << 20
+"""Eight ranges of 4 MiB are what all readers of a container may have asked ahead, together."""
+
+_FIRST_RANGE = 1 << 20
+_SMALLEST_RANGE = 256 << 10
+_QUICK_S, _SLOW_S = 2.0, 8.0  # a range that comes quicker than this makes the next one larger, a slower one smaller
+_SURE_BYTES = 512 << 10  # who has read that much from front to back will read on
+_IDLE_CONNECTIONS = 16
+_LONGEST_RETRY_AFTER_S = 30.0
+_BUSY = {408, 429, 500, 502, 503, 504}
+_CONTENT_RANGE = re.compile(rb"bytes (\d{1,18})-(-?\d{1,18})/(\d{1,18})")
+_ETAG = re.compile(r"[\x21\x23-\x7e]{1,200}")
+
+
+class Refused(Exception):  # noqa: N818 - becomes a StoreError in the store, which knows the service's codes
+    """The service has answered, and not with content."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+class Abandoned(Exception):  # noqa: N818 - never seen by a caller of the store
+    """Nobody wants this range any more, or the store was closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobState:
+    """What the service says of a blob when it gives a part of it."""
+
+    size_bytes: int
+    etag: str | None
+
+
+@dataclass(slots=True, eq=False)
+class Wanted:
+    """A part of a blob that is to be read into a buffer; ``filled`` bytes of it are there."""
+
+    name: str
+    path: str
+    etag: str | None
+    offset: int
+    buffer: memoryview
+    filled: int = 0
+    state: BlobState | None = None
+    error: StoreError | None = None
+    done: bool = False
+    abandoned: bool = False
+    connection: Connection | None = None
+    took_s: float = 0.0
+    on_filled: Callable[[], None] = field(default=lambda: None)
+    give_back: Callable[[], None] = field(default=lambda: None)
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more; what is under way ends at once."""
+        self.abandoned = True
+        if (connection := self.connection) is not None:
+            connection.abort()
+
+
+class BlobReads:
+    """Connections, buffers and threads with which all blobs of one container are read. For several threads."""
+
+    def __init__(self, container_url: str, sas: Secret, settings: StoreSettings) -> None:
+        self._access = ContainerAccess.at(container_url, sas, ca_file=settings.ca_file)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._free: list[memoryview] = []
+        self._lent = 0
+        self._readers = 0
+        self._threads: ThreadPoolExecutor | None = None
+        self._closing = threading.Event()
+        self._unlimited = RateLimiter(self._closing)
+        self.limiter = self._unlimited
+        """What paces the asking; the bytes of an answer come as fast as the line bears."""
+        secure = self._access.scheme == "https"
+        self._tls = tls_context(settings.ca_file) if secure else None
+        self._proxy = proxy_for(self._access.host) if secure else None
+
+    # -- one range ----------------------------------------------------------------------------------------------------
+
+    def fetch(self, wanted: Wanted, version: str) -> None:
+        """Fills a range, going on at the byte reached after a cut, a stall or a busy service.
+
+        Raises:
+            WireError: the service cannot be reached, ``retries`` times in a row without a byte.
+            Refused: it answers with something else than the range.
+        """
+        failures = 0
+        while wanted.state is None or wanted.filled < self._expected(wanted, wanted.state):
+            if wanted.abandoned or self._closing.is_set():
+                raise Abandoned
+            reached = wanted.filled
+            connection = self._take()
+            reused = connection.is_open
+            problem: WireError | Refused | None = None
+            wanted.connection = connection
+            try:
+                self._ask(connection, wanted, version)
+            except WireError as error:
+                problem = error
+            except Refused as error:
+                problem = error
+            finally:
+                wanted.connection = None
+                self._give(connection)
+            if problem is None or wanted.filled > reached:
+                failures = 0
+                continue
+            if reused and isinstance(problem, WireError):
+                self._forget_idle()  # the service may have closed what it left waiting: that is no failure
+                continue
+            failures += 1
+            if failures > self._settings.retries or not _may_pass(problem):
+                raise problem
+            if failures > 1 or isinstance(problem, Refused):
+                self._closing.wait(_wait_s(problem, failures))
+
+    def _expected(self, wanted: Wanted, state: BlobState) -> int:
+        return min(len(wanted.buffer), max(0, state.size_bytes - wanted.offset))
+
+    def _ask(self, connection: Connection, wanted: Wanted, version: str) -> None:
+        first, last = wanted.offset + wanted.filled, wanted.offset + len(wanted.buffer) - 1
+        self.limiter.spend(last - first + 1)
+        condition = f'If-Match: "{wanted.etag}"\r\n' if wanted.etag else ""
+        access = self._access
+        host = access.host if access.port in {80, 443} else f"{access.host}:{access.port}"
+        connection.send(
+            [
+                (
+                    f"GET {access.target(wanted.name)} HTTP/1.1\r\nHost: {host}\r\n"
+                    f"User-Agent: pep-bridge/{__version__}\r\nx-ms-version: {version}\r\n"
+                    f"Range: bytes={first}-{last}\r\n{condition}\r\n"
+                ).encode("ascii")
+            ]
+        )
+
+        def begins(status: int, headers: Mapping[bytes, bytes]) -> None:
+            wanted.state = _state(status, headers, first, last)
+
+        def comes(size_bytes: int) -> None:
+            wanted.filled += size_bytes
+            wanted.on_filled()
+
+        response = connection.receive_into(wanted.buffer[wanted.filled :], begins, comes)
+        if response.status not in {200, 206}:
+            raise Refused(response)
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def _take(self) -> Connection:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else self._new_connection()
+            self._busy.add(connection)
+            return connection
+
+    def _new_connection(self) -> Connection:
+        return Connection(
+            self._access.host,
+            self._access.port,
+            tls=self._tls,
+            limiter=self._unlimited,
+            timeout_s=self._settings.io_timeout_s,
+            connect_timeout_s=self._settings.connect_timeout_s,
+            proxy=self._proxy,
+        )
+
+    def _give(self, connection: Connection) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            keep = connection.is_open and not self._closing.is_set() and len(self._idle) < _IDLE_CONNECTIONS
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            connection.close()
+
+    def _forget_idle(self) -> None:
+        with self._lock:
+            forgotten, self._idle = self._idle, []
+        for connection in forgotten:
+            connection.close()
+
+    # -- asking ahead -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """Counts a reader in for its share of the buffers."""
+        with self._lock:
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readers -= 1
+                if not self._readers:
+                    self._free.clear()
+
+    @property
+    def share(self) -> int:
+        """How many ranges one reader may have asked ahead."""
+        return max(1, BUFFERS // max(1, self._readers))
+
+    def lend(self) -> memoryview | None:
+        """A buffer, if one is left; never waits, so that readers do not wait for each other."""
+        with self._lock:
+            if self._lent >= BUFFERS or self._closing.is_set():
+                return None
+            self._lent += 1
+            return self._free.pop() if self._free else aligned_buffer(BUFFER_BYTES)
+
+    def take_back(self, buffer: memoryview) -> None:
+        with self._lock:
+            self._lent -= 1
+            if self._readers:
+                self._free.append(buffer)
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Has one of the threads do it."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(BUFFERS, thread_name_prefix="container-read")
+            self._threads.submit(work)
+
+    # -- pace and end -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def paced(self, limiter: RateLimiter) -> Iterator[None]:
+        self.limiter = limiter
+        try:
+            yield
+        finally:
+            self.limiter = self._unlimited
+
+    def abort(self) -> None:
+        """Wakes whoever waits for the service; they see a ``WireError``."""
+        with self._lock:
+            busy = list(self._busy)
+        for connection in busy:
+            connection.abort()
+
+    def close(self) -> None:
+        self._closing.set()
+        self.abort()
+        self._forget_idle()
+        with self._lock:
+            threads, self._threads = self._threads, None
+            self._free.clear()
+        if threads is not None:
+            threads.shutdown(cancel_futures=True)
+
+
+Fetch = Callable[[Wanted], StoreError | None]
+"""Fills a range; an error is returned, not raised: it may come from another thread."""
+
+
+class BlobReader:
+    """Reads one blob front to back. After an error it goes on at the byte that it had reached. For one thread."""
+
+    goes_on = True
+
+    def __init__(
+        self,
+        reads: BlobReads,
+        fetch: Fetch,
+        first: Wanted,
+        size_bytes: int,
+        *,
+        location: str,
+        whole: bool,
+    ) -> None:
+        """Begins after the bytes of ``first`` that are there already.
+
+        Args:
+            location: the container's, for errors.
+            whole: all of it will be read: ranges are asked ahead from the start.
+        """
+        self._location = location
+        self.size_bytes = size_bytes
+        self._reads = reads
+        self._fetch = fetch
+        self._name, self._path, self._etag = first.name, first.path, first.etag
+        self._begun = first.buffer[: first.filled]
+        self._offset = first.offset  # of the next byte to hand out
+        self._delivered = _SURE_BYTES if whole else 0
+        self._ahead: deque[Wanted] = deque()
+        self._range_bytes = _FIRST_RANGE
+        self._depth = 2
+        self._moved = threading.Condition()
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        target = buffer.cast("B")
+        if self._begun or not target or self._offset >= self.size_bytes:
+            read = min(len(target), len(self._begun))
+            target[:read] = self._begun[:read]
+            self._begun = self._begun[read:]
+        else:
+            self._ask_ahead(len(target))
+            read = self._from_ahead(target) if self._ahead else self._at_once(target)
+        self._offset += read
+        self._delivered += read
+        return read
+
+    def close(self) -> None:
+        for wanted in self._ahead:
+            self._let_go(wanted)
+        self._ahead.clear()
+
+    def _at_once(self, target: memoryview) -> int:
+        """Asks for exactly what the caller wants, straight into the caller's buffer."""
+        size = min(len(target), self.size_bytes - self._offset)
+        wanted = self._wanted(self._offset, target[: self._reads.limiter.ask_bytes(size)])
+        error = self._fetch(wanted)
+        if not wanted.filled:
+            raise error or self._ends_early()
+        return wanted.filled  # an error after some bytes comes again with the next ones, or has passed by then
+
+    def _ends_early(self) -> StoreError:
+        return StoreCorruptError(store=self._location, detail=f"{self._path}: it ends before its size")
+
+    def _wanted(self, offset: int, buffer: memoryview) -> Wanted:
+        return Wanted(self._name, self._path, self._etag, offset, buffer)
+
+    # -- ahead --------------------------------------------------------------------------------------------------------
+
+    def _ask_ahead(self, wanted_now: int) -> None:
+        if self._delivered < _SURE_BYTES:
+            return
+        following = self._ahead[-1].offset + len(self._ahead[-1].buffer) if self._ahead else self._offset
+        if not self._ahead and self.size_bytes - following <= wanted_now:
+            return  # the caller's buffer takes all that is left
+        while following < self.size_bytes and len(self._ahead) < min(self._depth, self._reads.share):
+            whole_buffer = self._reads.lend()
+            if whole_buffer is None:
+                return
+            most = min(self._range_bytes, BUFFER_BYTES, self.size_bytes - following)
+            wanted = self._wanted(following, whole_buffer[: self._reads.limiter.ask_bytes(most)])
+            wanted.on_filled = self._tell
+            following += len(wanted.buffer)
+            self._ahead.append(wanted)
+            self._reads.start(partial(self._work, wanted, whole_buffer))
+
+    def _work(self, wanted: Wanted, whole_buffer: memoryview) -> None:
+        """One range, on a thread of its own. Whoever lets go of it last gives the buffer back."""
+        started = time.monotonic()
+        try:
+            wanted.error = self._fetch(wanted)
+        finally:
+            with self._moved:
+                wanted.done = True
+                wanted.took_s = time.monotonic() - started
+                wanted.give_back = partial(self._reads.take_back, whole_buffer)
+                if wanted.abandoned:
+                    wanted.give_back()
+                self._moved.notify()
+
+    def _tell(self) -> None:
+        with self._moved:
+            self._moved.notify()
+
+    def _from_ahead(self, target: memoryview) -> int:
+        wanted = self._ahead[0]
+        start = self._offset - wanted.offset
+        with self._moved:
+            while wanted.filled <= start and not wanted.done:
+                self._moved.wait(1.0)
+        size = min(len(target), wanted.filled - start)
+        if size <= 0:  # it failed: whoever asks again begins anew from here
+            self.close()
+            raise wanted.error or self._ends_early()
+        target[:size] = wanted.buffer[start : start + size]
+        if start + size == len(wanted.buffer):
+            self._ahead.popleft()
+            self._let_go(wanted)
+            self._learn(wanted)
+        return size
+
+    def _let_go(self, wanted: Wanted) -> None:
+        with self._moved:
+            if wanted.done:
+                wanted.give_back()
+            else:
+                wanted.abandon()
+
+    def _learn(self, wanted: Wanted) -> None:
+        """Asks for more at once while that comes quickly, for less on a slow line."""
+        self._depth = min(2 * self._depth, BUFFERS)
+        if wanted.took_s < _QUICK_S and len(wanted.buffer) >= self._range_bytes:
+            self._range_bytes = min(2 * self._range_bytes, BUFFER_BYTES)
+        elif wanted.took_s > _SLOW_S:
+            self._range_bytes = max(self._range_bytes // 2, _SMALLEST_RANGE)
+
+
+def usable_etag(etag: str | None) -> str | None:
+    """An ETag that may stand in a header, without its quotes.
+
+    Raises:
+        ValueError: it has other characters.
+    """
+    if etag is not None and not _ETAG.fullmatch(etag):
+        raise ValueError(etag)
+    return etag
+
+
+def _state(status: int, headers: Mapping[bytes, bytes], first: int, last: int) -> BlobState:
+    """What the head of a good answer says, once it is the range that was asked for."""
+    etag = headers.get(b"etag", b"").decode("latin-1").strip('"') or None
+    length = int(headers.get(b"content-length", b"-1"))
+    if status == 200:  # the whole of it
+        if first or length < 0:
+            raise ValueError("the answer is not the part that was asked for")
+        return BlobState(length, usable_etag(etag))
+    found = _CONTENT_RANGE.fullmatch(headers.get(b"content-range", b""))
+    if found is None:
+        raise ValueError("the answer does not say which part it is")
+    begins, ends, size = (int(group) for group in found.groups())
+    if begins == first >= size and length in {-1, 0}:  # some services answer so where nothing is, others refuse
+        return BlobState(size, usable_etag(etag))
+    if begins != first or not begins <= ends <= last or ends >= size or length not in {-1, ends - begins + 1}:
+        raise ValueError("the answer is not the part that was asked for")
+    return BlobState(size, usable_etag(etag))
+
+
+def _may_pass(problem: WireError | Refused) -> bool:
+    if isinstance(problem, Refused):
+        return problem.response.status in _BUSY
+    return not isinstance(problem, CertificateError)
+
+
+def _wait_s(problem: WireError | Refused, failures: int) -> float:
+    usual = 2.0 ** min(failures - 1, 4) * (0.5 + random.random() / 2)  # noqa: S311 - spreads repeats, guards nothing
+    asked = (problem.response.header("retry-after") or "") if isinstance(problem, Refused) else ""
+    return max(usual, min(float(asked), _LONGEST_RETRY_AFTER_S)) if asked.isdigit() else usual
