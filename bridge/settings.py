@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from bridge.errors import ConfigurationError
+from bridge.errors import ConfigurationError, UsageError
 from bridge.stamp import HTTP_PORT, EndpointAddress, Stamp
 
 APP_NAME = "pep-bridge"
@@ -290,8 +291,7 @@ def save_stamp(file: Path, name: str, stamp: StampSettings, *, replace: bool = F
     """
     import tomlkit
 
-    document = tomlkit.parse(file.read_text(encoding="utf-8-sig")) if file.exists() and _read_toml(file) else None
-    document = document if document is not None else tomlkit.document()
+    document = _editable(file)
     stamps = document.setdefault("stamps", tomlkit.table(is_super_table=True))
     if name in stamps and not replace:
         raise ConfigurationError(
@@ -307,6 +307,96 @@ def save_stamp(file: Path, name: str, stamp: StampSettings, *, replace: bool = F
         table.add(key, value)
     stamps[name] = table
     _write_atomically(file, tomlkit.dumps(document))
+
+
+def change_setting(file: Path, key: str, text: str | None, check: Callable[[Settings], None]) -> Any:
+    """Writes one value (``transfer.limit_rate``) into the configuration, or takes it out; comments and order stay.
+
+    Args:
+        text: the value as it is typed: a number, ``true``, words, or a list ``A,B``; ``None`` takes it out.
+        check: raises where the settings that would result are not good.
+
+    Returns:
+        The value as it stands in the file now.
+
+    Raises:
+        ConfigurationError: the file cannot be read or written, or would not be a configuration any more.
+        UsageError: it is no key, or not there; or what ``check`` raises. The file is as it was.
+    """
+    import tomlkit
+
+    path = _parts(key)
+    document = _editable(file)
+    problem: ConfigurationError | None = None
+    for value in (None,) if text is None else _readings(text):
+        changed = tomlkit.parse(tomlkit.dumps(document))
+        _put(changed, path, value, key)
+        plain = tomllib.loads(tomlkit.dumps(changed))
+        _resolve_paths(plain, file.parent)
+        try:
+            settings = Settings(**plain)
+        except ValidationError as error:
+            fix = "'pep-bridge config show' lists the keys; the README has an example."
+            problem = problem or ConfigurationError(source=key, detail=_first_problem(error), fix=fix)
+            continue
+        check(settings)
+        _write_atomically(file, tomlkit.dumps(changed))
+        return value
+    raise problem or AssertionError(key)
+
+
+def _parts(key: str) -> tuple[str, ...]:
+    """The names of a dotted key; one that itself has a dot stands in quotes, as in TOML."""
+    try:
+        found: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        found = None
+    parts: list[str] = []
+    while isinstance(found, dict) and len(found) == 1:
+        [(name, found)] = found.items()
+        parts.append(name)
+    if found != 0 or len(parts) < 2:
+        raise UsageError(detail=f"'{key}' is no key of the configuration.", fix="Write it like transfer.limit_rate.")
+    return tuple(parts)
+
+
+def _readings(text: str) -> Iterator[Any]:
+    """What a value may mean: the number, truth or list that it looks like, the words that it is, or several of them."""
+    with suppress(tomllib.TOMLDecodeError):
+        found = tomllib.loads(f"value = {text}")
+        if list(found) == ["value"] and isinstance(found["value"], (bool, int, list)):
+            yield found["value"]
+    yield text
+    yield [part.strip() for part in text.split(",")]
+
+
+def _put(document: Any, path: tuple[str, ...], value: Any, key: str) -> None:
+    import tomlkit
+
+    *tables, name = path
+    table = document
+    for each in tables:
+        if each not in table and value is not None:
+            table[each] = tomlkit.table(is_super_table=each != tables[-1])
+        table = table.get(each)
+        if not isinstance(table, Mapping):
+            raise UsageError(detail=f"There is no '{key}' in the configuration.", fix="See 'pep-bridge config show'.")
+    if value is not None:
+        table[name] = value
+    elif name in table:
+        del table[name]
+    else:
+        raise UsageError(detail=f"There is no '{key}' in the configuration.", fix="See 'pep-bridge config show'.")
+
+
+def _editable(file: Path) -> Any:
+    """The file with its comments, or an empty one where there is none yet."""
+    import tomlkit
+
+    if not file.exists():
+        return tomlkit.document()
+    _read_toml(file)  # tells what is wrong with it
+    return tomlkit.parse(file.read_text(encoding="utf-8-sig"))
 
 
 def _write_atomically(file: Path, text: str) -> None:

@@ -1,20 +1,23 @@
-"""``config``: shows what is configured, and where each value comes from."""
+"""``config``: shows what is configured and where each value comes from, and changes single values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli._console import Console, JsonOption, Report, run_verb
+from cli._console import Console, Globals, JsonOption, Report, run_verb
 
-app = typer.Typer(no_args_is_help=True, help="Show the configuration.")
+if TYPE_CHECKING:
+    from bridge.settings import Settings
 
+app = typer.Typer(no_args_is_help=True, help="Show the configuration, and change single values of it.")
 
-@app.callback()
-def group() -> None:
-    """Show the configuration."""
+KeyArgument = Annotated[
+    str, typer.Argument(metavar="KEY", help="As 'config show' lists it: transfer.limit_rate.", show_default=False)
+]
 
 
 @app.command()
@@ -42,6 +45,69 @@ def show(
         return Report({"settings": values, "origins": dict(loaded.origins), "file": str(loaded.file or "")})
 
     run_verb(ctx, "config show", as_json, work)
+
+
+@app.command("set")
+def set_value(
+    ctx: typer.Context,
+    key: KeyArgument,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="What it is to be.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Write one value into the configuration file; comments stay, and nothing is written that is not valid.
+
+    A transfer that is running follows a new rate or new quiet hours within a second or two.
+
+    [bold]Examples[/bold]
+
+    pep-bridge config set transfer.limit_rate 5Mbit
+
+    pep-bridge config set collection.to nas
+    """
+    run_verb(ctx, "config set", as_json, lambda console: _change(console, ctx.obj, key, value))
+
+
+@app.command("unset")
+def unset_value(ctx: typer.Context, key: KeyArgument, as_json: JsonOption = False) -> None:
+    """Take one value out of the configuration file.
+
+    [bold]Example[/bold]
+
+    pep-bridge config unset transfer.limit_rate
+    """
+    run_verb(ctx, "config unset", as_json, lambda console: _change(console, ctx.obj, key, None))
+
+
+def _change(console: Console, options: Globals, key: str, text: str | None) -> Report:
+    from bridge.settings import change_setting, default_config_file
+
+    file = options.config or default_config_file()
+    value = change_setting(file, key, text, _check)
+    console.show(f"{key} is no longer set" if text is None else f"{key} = {value!r}")
+    console.say(f"written to {file}")
+    if options.load().origins.get(key) == "environment":
+        console.warn(f"a variable of the environment says something else here, and goes over it: {key}")
+    return Report({"key": key, "value": value, "file": str(file)})
+
+
+def _check(settings: Settings) -> None:
+    """What only those who use a value can tell: whether a rate is one, or a span of time."""
+    from tzlocal import get_localzone
+
+    from bridge.collection import parse_window
+    from bridge.retention import read_limits
+    from bridge.store.transfer import QuietHours, parse_rate
+    from bridge.watch import read_pause, read_policy
+
+    if settings.transfer.limit_rate is not None:
+        parse_rate(settings.transfer.limit_rate)
+    if settings.transfer.quiet_hours is not None:
+        QuietHours.parse(settings.transfer.quiet_hours)
+    parse_window(settings.collection.since, None, tz=get_localzone(), now=datetime.now(UTC))
+    read_policy(settings.watch)
+    read_pause(settings.watch)
+    if settings.retention.model_dump(exclude_none=True):
+        read_limits(settings.retention)
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
