@@ -26,23 +26,23 @@ _BUSY_TIMEOUT_S = 0.2
 
 def complete_stamp(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The stamps of the configuration."""
-    return _matching(_tables(ctx, "stamps"), incomplete)
+    return matching(_tables(ctx, "stamps"), incomplete)
 
 
 def complete_destination(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The destinations of the configuration; the shell itself offers folders."""
-    return _matching(_tables(ctx, "destinations"), incomplete)
+    return matching(_tables(ctx, "destinations"), incomplete)
 
 
 def complete_bundle(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Bundles that were collected here; the shell itself offers folders."""
     found = ((str(row["bundle"] or ""), row["stamp"]) for row in _runs(ctx))
-    return _matching((offer for offer in found if offer[0] and not set(offer[0]) & set(" :'\"\\$`")), incomplete)
+    return matching((offer for offer in found if offer[0] and not set(offer[0]) & set(" :'\"\\$`")), incomplete)
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The latest runs, the newest first."""
-    return _matching(((row["id"], f"{row['stamp']} {row['state']}") for row in _runs(ctx)), incomplete)
+    return matching(((row["id"], f"{row['stamp']} {row['state']}") for row in _runs(ctx)), incomplete)
 
 
 def complete_role(incomplete: str) -> list[Offer]:
@@ -51,7 +51,7 @@ def complete_role(incomplete: str) -> list[Offer]:
 
     before, comma, _ = incomplete.rpartition(",")
     named = set(before.split(","))
-    return _matching(((f"{before}{comma}{role}", "role") for role in DOCUMENTED_ROLES if role not in named), incomplete)
+    return matching(((f"{before}{comma}{role}", "role") for role in DOCUMENTED_ROLES if role not in named), incomplete)
 
 
 def complete_script(incomplete: str) -> list[Offer]:
@@ -59,20 +59,13 @@ def complete_script(incomplete: str) -> list[Offer]:
     from importlib.resources import files
 
     names = (found.name for found in files("pep_scripts").iterdir())
-    return _matching(
+    return matching(
         ((name.removesuffix(".ps1"), "shipped script") for name in sorted(names) if name.endswith(".ps1")), incomplete
     )
 
 
-def complete_fault(incomplete: str) -> list[Offer]:
-    """The names of the simulator's faults."""
-    from cli.simulate import FAULT_NAMES
-
-    names = (usage.strip().partition(":")[0].partition("[")[0] for usage in FAULT_NAMES.split(", "))
-    return _matching(((name, "fault") for name in names), incomplete)
-
-
-def _matching(offers: Iterable[Offer], incomplete: str) -> list[Offer]:
+def matching(offers: Iterable[Offer], incomplete: str) -> list[Offer]:
+    """Those that go on from what was typed."""
     return [offer for offer in offers if offer[0].startswith(incomplete)]
 
 

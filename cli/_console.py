@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.errors import BridgeError, ExitCode, InterruptedRunError
+from bridge.errors import BridgeError, ExitCode, InterruptedRunError, UsageError
 from bridge.secrets import Scrubber, Secret
 from cli._words import printable
 
@@ -45,10 +45,25 @@ class Globals:
         return load_settings(self.config)
 
     def state(self) -> Path:
-        """The state folder."""
+        """The state folder, made where there is none yet.
+
+        Raises:
+            UsageError: it cannot be used.
+        """
         from bridge.settings import default_state_dir
 
-        return self.state_dir or default_state_dir()
+        folder = self.state_dir or default_state_dir()
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            problem = "" if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else "it is not writable"
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem:
+            raise UsageError(
+                detail=f"The state folder {folder} cannot be used: {problem}.",
+                fix="Give a folder of yours with --state-dir or PEP_BRIDGE_STATE_DIR; runs are remembered there.",
+            )
+        return folder
 
 
 @dataclass(slots=True)
@@ -149,15 +164,15 @@ def _ask(what: str) -> str | None:
 def _unexpected(ctx: typer.Context, console: Console, error: Exception) -> BridgeError:
     """A defect of this program: the traceback goes, scrubbed, into a file of the state folder, not onto the screen."""
     found = ctx.find_object(Globals) or Globals()
-    where = found.state() / "errors"
-    file = where / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}.txt"
     text = console.scrub.text("".join(traceback.format_exception(error)))
     try:
+        where = found.state() / "errors"
+        file = where / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}.txt"
         where.mkdir(parents=True, exist_ok=True, mode=0o700)
         file.touch(mode=0o600)
         file.write_text(text, encoding="utf-8", errors="backslashreplace")
         told = f"the details are in {file}"
-    except OSError as cause:
+    except (OSError, UsageError) as cause:
         logging.getLogger(__name__).debug("no error file: %s", cause)
         told = "the details could not be written down"
     return BridgeError(detail=f"Unexpected {type(error).__name__}: {console.scrub.text(str(error))} ({told})")

@@ -6,13 +6,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from bridge import collection as events
 from bridge.endpoint import Record, Stream
 from cli._console import Console
+from cli._progress import Pace, pace_words
 from cli._words import duration, printable, shortened, size
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 15.0
 _LAST_MESSAGES = 4
-_KEYS = "Ctrl-C: leave it running and detach; twice: stop it"
+KEYS = "Ctrl-C: leave it running and detach; twice: stop it"
 _LEAST_PERCENT = 5
-_FRAME_ROWS = 14  # what the view needs besides the table of roles
+_MOST_PERCENT = 99.0  # until what was waited for has been said
+_FRAME_ROWS = 16  # what the view needs besides the table of roles
 
 
 class View(Protocol):
@@ -32,15 +34,25 @@ class View(Protocol):
     def on_event(self, event: events.Event) -> None: ...
 
 
+class Line(Protocol):
+    """What the view asks of the line that is used: why it rests, its limit and its keys, empty where there is none."""
+
+    @property
+    def rest(self) -> str: ...
+
+    @property
+    def words(self) -> str: ...
+
+
 @contextmanager
-def live_view(console: Console, title: str, *, keys: str = _KEYS) -> Iterator[View]:
+def live_view(console: Console, title: str, *, keys: str = KEYS, line: Line | None = None) -> Iterator[View]:
     """The view that fits where stderr goes; ``keys`` says what Ctrl-C does."""
     if not console.is_terminal or console.as_json:
-        yield _Lines(console)
+        yield _Lines(console, line)
         return
     from rich.live import Live
 
-    screen = _Screen(title, console, keys)
+    screen = _Screen(title, console, keys, _Teller(line))
     with Live(screen, console=console.rich(), refresh_per_second=4, transient=True):
         yield screen
 
@@ -48,8 +60,9 @@ def live_view(console: Console, title: str, *, keys: str = _KEYS) -> Iterator[Vi
 class _Lines:
     """One line an event; what comes often (bytes, progress) now and then."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, line: Line | None = None) -> None:
         self._console = console
+        self._teller = _Teller(line)
         self._run = ""
         self._last: dict[type[object], float] = {}
 
@@ -57,7 +70,7 @@ class _Lines:
         if self._run != event.run_id:
             self._run = event.run_id
             self._console.say(f"run {event.run_id}")
-        line = _line(event)
+        line = self._teller.line(event)
         if line is None:
             return
         now = time.monotonic()
@@ -68,34 +81,55 @@ class _Lines:
         self._console.say(shortened(line))
 
 
-def _line(event: events.Event) -> str | None:
-    return _delivery(event) if isinstance(event, events.DeliveryProgress) else events.plain_line(event)
+class _Teller:
+    """Events in words, with what only several of them together tell."""
+
+    def __init__(self, line: Line | None = None) -> None:
+        self._line = line
+        self._hashing = Pace()
+
+    @property
+    def keys(self) -> str:
+        return self._line.words if self._line is not None else ""
+
+    def line(self, event: events.Event) -> str | None:
+        match event:
+            case events.DeliveryProgress():
+                told = self._delivery(event)
+                return f"{told}, {event.detail}" if event.detail else told
+            case events.HashProgress():
+                return self._hashed(event)
+            case _:
+                return events.plain_line(event)
+
+    def _delivery(self, event: events.DeliveryProgress) -> str:
+        """How far a delivery is, how fast it goes now, and how long it will take; or why it rests."""
+        parts = [f"delivered: {size(event.bytes_done)} of {size(event.bytes_total)}"]
+        rest = self._line.rest if self._line is not None else ""
+        if event.bytes_done < event.bytes_total:
+            left = event.seconds_left, event.seconds_left_low, event.seconds_left_high
+            parts += [rest] if rest else pace_words(event.rate_bytes_per_s, *left)
+        elif not _is_complete(event):
+            parts.append("waiting for the last confirmation")
+        return ", ".join(parts)
+
+    def _hashed(self, event: events.HashProgress) -> str:
+        self._hashing.saw(event.bytes_done)
+        pace = pace_words(self._hashing.rate, *self._hashing.left(event.bytes_total - event.bytes_done))
+        return ", ".join([f"hashed: {size(event.bytes_done)} of {size(event.bytes_total)}", *pace])
 
 
-def _delivery(event: events.DeliveryProgress) -> str:
-    """How far a delivery is, how fast it goes now, how long it will take, and what is being tried again."""
-    parts = [f"delivered: {size(event.bytes_done)} of {size(event.bytes_total)}"]
-    if event.bytes_done < event.bytes_total:
-        if event.rate_bytes_per_s or event.seconds_left is not None:  # else nothing is known yet
-            parts.append(f"{size(int(event.rate_bytes_per_s))}/s now")
-        if event.seconds_left is not None:
-            parts.append(f"about {duration(event.seconds_left)} left{_spread(event)}")
-    elif event.seconds_left != 0:
-        parts.append("waiting for the last confirmation")
-    return ", ".join([*parts, event.detail] if event.detail else parts)
-
-
-def _spread(event: events.DeliveryProgress) -> str:
-    low, high = event.seconds_left_low, event.seconds_left_high
-    if low is None:
-        return ""
-    return f" ({duration(low)} to {duration(high)})" if high is not None else f" ({duration(low)} or more)"
+def _is_complete(event: events.DeliveryProgress) -> bool:
+    """Whether the service has said yes to everything."""
+    return event.seconds_left == 0
 
 
 def _is_frequent(event: events.Event) -> bool:
     if isinstance(event, events.RecordArrived):
         return event.record.stream is Stream.PROGRESS
-    return isinstance(event, (events.Landed, events.DeliveryProgress, events.HashProgress))
+    if isinstance(event, events.DeliveryProgress):
+        return not _is_complete(event)
+    return isinstance(event, (events.Landed, events.HashProgress))
 
 
 @dataclass
@@ -105,6 +139,7 @@ class _Screen:
     title: str
     console: Console
     keys: str
+    teller: _Teller = field(default_factory=_Teller)
     state: str = "starting"
     started: float = field(default_factory=time.monotonic)
     percent: int = -1
@@ -112,8 +147,10 @@ class _Screen:
     doing: str = ""
     landed: events.Landed | None = None
     rate: float = 0.0
-    line: str = "up"
+    line: str = ""
     moving: str = ""
+    moved_percent: float = -1.0
+    retrying: str = ""
     messages: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=_LAST_MESSAGES))
     counts: dict[str, int] = field(default_factory=dict)
     order: dict[str, float] = field(default_factory=dict)
@@ -128,6 +165,7 @@ class _Screen:
         match event:
             case events.StateChanged():
                 self.state = f"{event.state}" + (f" ({event.reason})" if event.reason else "")
+                self.percent, self.moved_percent, self.doing, self.moving = -1, -1.0, "", ""
             case events.RecordArrived():
                 self._take_record(event.record)
             case events.Landed():
@@ -136,8 +174,21 @@ class _Screen:
                 self.line = f"{event.state} {event.detail}".strip()
             case events.Warned():
                 self._message("warning", event.text)
-            case events.DeliveryProgress() | events.HashProgress() | events.Waiting():
-                self.moving = _line(event) or ""
+            case events.DeliveryProgress() | events.HashProgress():
+                self._take_moved(event)
+            case events.Waiting():
+                self.moving = self.teller.line(event) or ""
+
+    def _take_moved(self, event: events.DeliveryProgress | events.HashProgress) -> None:
+        done, total = event.bytes_done, event.bytes_total
+        self.moved_percent = min(100 * done / total, _MOST_PERCENT) if total else -1.0
+        self.retrying = ""
+        if isinstance(event, events.DeliveryProgress):
+            self.state = "delivering" if self.state == "starting" else self.state  # of a bundle: without a run
+            self.retrying, event = event.detail, replace(event, detail="")
+            if _is_complete(event):
+                self.moved_percent = 100.0
+        self.moving = self.teller.line(event) or ""
 
     def _take_record(self, record: Record) -> None:
         if record.progress is not None:
@@ -173,14 +224,19 @@ class _Screen:
             elapsed = duration(time.monotonic() - self.started)
             yield Text(f"{self.title}  {self.state}  {elapsed}", style="bold", overflow="ellipsis", no_wrap=True)
             yield from self._draw_progress()
-            line_style = "" if self.line.startswith("up") else "yellow"
-            yield Text(f"line: {self.line}", style=line_style, overflow="ellipsis", no_wrap=True)
+            if self.line:
+                line_style = "" if self.line.startswith("up") else "yellow"
+                yield Text(f"line: {self.line}", style=line_style, overflow="ellipsis", no_wrap=True)
             if self.moving:
                 yield Text(self._clean(self.moving), overflow="ellipsis", no_wrap=True)
+            if self.retrying:
+                yield Text(self._clean(self.retrying), style="yellow", overflow="ellipsis", no_wrap=True)
             yield from self._draw_roles((options.height or console.height) - _FRAME_ROWS)
             for kind, text in self.messages:
                 style = "red" if kind == "error" else "yellow"
                 yield Text(f"{kind}: {text}", style=style, overflow="ellipsis", no_wrap=True)
+            if told := self.teller.keys:
+                yield Text(told, style="dim", overflow="ellipsis", no_wrap=True)
             yield Text(self.keys, style="dim")
 
     def _draw_progress(self) -> Iterator[RenderableType]:
@@ -188,8 +244,9 @@ class _Screen:
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        if self.percent >= 0:
-            yield Padding(ProgressBar(total=100, completed=min(self.percent, 100)), (0, 0))
+        shown = self.moved_percent if self.moved_percent >= 0 else min(self.percent, _MOST_PERCENT)
+        if shown >= 0:
+            yield Padding(ProgressBar(total=100, completed=shown), (0, 0))
         if self.doing:
             told = f"the endpoint says: {self.doing}" + (f" ({self.percent} %)" if self.percent >= 0 else "")
             told += self._time_left()

@@ -1,18 +1,71 @@
-"""Progress of bytes: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of bytes in words and bars: how much is done, how fast it goes now, and how long it will take."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from cli._console import Console
+from cli._words import duration, size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _LINE_EVERY_S = 10.0
+_SAMPLE_EVERY_S = 1.0
+_SAMPLES = 30
+_RECENT = 5
+
+
+class Pace:
+    """How fast bytes come by, and how long the rest takes at that pace."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._rates: deque[float] = deque(maxlen=_SAMPLES)
+        self._at = monotonic()
+        self._done = 0
+
+    def saw(self, done: int) -> None:
+        """So many bytes are done now."""
+        elapsed_s = self._monotonic() - self._at
+        if elapsed_s >= _SAMPLE_EVERY_S:
+            self._rates.append((done - self._done) / elapsed_s)
+            self._at, self._done = self._at + elapsed_s, done
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second over the last few seconds."""
+        recent = list(self._rates)[-_RECENT:]
+        return sum(recent) / len(recent) if recent else 0.0
+
+    def left(self, size_bytes: int) -> tuple[float | None, float | None, float | None]:
+        """Seconds for so many more bytes: at the mean rate seen, and at the rate of its fast and its slow fifth."""
+        ordered = sorted(self._rates)
+        mean = sum(ordered) / len(ordered) if ordered else 0.0
+        if size_bytes <= 0 or mean <= 0:
+            return None, None, None
+        fast, slow = ordered[len(ordered) * 4 // 5], ordered[len(ordered) // 5]
+        return size_bytes / mean, size_bytes / max(fast, mean), size_bytes / slow if slow > 0 else None
+
+
+def pace_words(rate: float, left: float | None, low: float | None, high: float | None) -> list[str]:
+    """``2.5 MB/s now`` and ``about 2:05 left (1:50 to 4:10)``, as far as they are known."""
+    words = []
+    if rate or left is not None:
+        words.append(f"{size(int(rate))}/s now")
+    if left is not None:
+        words.append(f"about {duration(left)} left{_spread(low, high)}")
+    return words
+
+
+def _spread(low: float | None, high: float | None) -> str:
+    if low is None:
+        return ""
+    return f" ({duration(low)} to {duration(high)})" if high is not None else f" ({duration(low)} or more)"
 
 
 class Bar(Protocol):
@@ -27,28 +80,34 @@ def bytes_bar(console: Console, what: str) -> Iterator[Bar]:
     if not console.is_terminal or console.as_json:
         yield _Lines(console, what)
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console.rich(), transient=True) as progress:
-        yield _RichBar(progress, progress.add_task(what, total=None))
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console.rich(), transient=True) as progress:
+        yield _RichBar(progress, progress.add_task(what, total=None), what)
 
 
 class _RichBar:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Progress, task: TaskID, what: str) -> None:
+        self._progress, self._task, self._what, self._pace = progress, task, what, Pace()
 
     def update(self, done: int, total: int | None) -> None:
-        self._progress.update(self._task, completed=done, total=total)
+        told = _told(self._what, self._pace, done, total)
+        self._progress.update(self._task, completed=done, total=total, description=told)
 
 
 class _Lines:
     def __init__(self, console: Console, what: str) -> None:
-        self._console, self._what, self._last = console, what, time.monotonic()
+        self._console, self._what, self._last, self._pace = console, what, time.monotonic(), Pace()
 
     def update(self, done: int, total: int | None) -> None:
+        told = _told(self._what, self._pace, done, total)
         if time.monotonic() - self._last >= _LINE_EVERY_S:
             self._last = time.monotonic()
-            self._console.say(
-                f"{self._what}: {done:,} of {total:,} bytes" if total else f"{self._what}: {done:,} bytes"
-            )
+            self._console.say(told)
+
+
+def _told(what: str, pace: Pace, done: int, total: int | None) -> str:
+    pace.saw(done)
+    if not total:
+        return f"{what}: {size(done)}"
+    return ", ".join([f"{what}: {size(done)} of {size(total)}", *pace_words(pace.rate, *pace.left(total - done))])

@@ -3,48 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, TypeVar
 
-import typer
-
-from bridge.errors import ExitCode
-from cli._console import Console, Report
+from bridge.errors import ExitCode, UsageError
+from cli._console import Console, Globals, Report
 from cli._words import quoted, size
 
 if TYPE_CHECKING:
-    from bridge.collection import Access, Control, Event, Outcome, Request
+    from bridge.collection import Access, Control, Event, Outcome, Request, RunRecord
     from bridge.settings import Settings
-
-UsernameOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Who opens the endpoint, DOMAIN\\CloudAdmin (default: the stamp's 'username').", show_default=False
-    ),
-]
-ShareUsernameOption = Annotated[
-    str | None,
-    typer.Option(help="Who opens the share (default: the destination's 'username').", show_default=False),
-]
-PasswordStdinOption = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the endpoint's password from the first line of stdin.")
-]
+    from cli._transfer import LineUse
 
 _UNCHECKED_NAMED = 3
 
-Drive = Callable[["Control", Callable[["Event"], None]], "Outcome"]
+Result = TypeVar("Result")
+Drive = Callable[["Control", Callable[["Event"], None]], Result]
 
 
-def drive(console: Console, title: str, work: Drive) -> Report:
-    """Runs something that has an outcome, with its view and its Ctrl-C, and tells the outcome."""
-    from bridge.collection import Control
-    from cli._live import live_view
-    from cli._signals import interrupts
-
-    control = Control()
-    with live_view(console, title) as view, interrupts(control, console.say):
-        outcome = work(control, view.on_event)
+def drive(console: Console, title: str, line: LineUse, work: Drive[Outcome], *, leaving: str | None = None) -> Report:
+    """Runs something that has an outcome, with its view, its keys and its Ctrl-C, and tells the outcome."""
+    outcome = show_live(console, title, line, work, leaving=leaving)
     tell(console, outcome)
     return Report(outcome.to_json(), outcome.exit_code, list(outcome.errors))
+
+
+def show_live(
+    console: Console, title: str, line: LineUse, work: Drive[Result], *, leaving: str | None = None
+) -> Result:
+    """Does something while its events are shown; keys and signals change what it may use of the line.
+
+    Args:
+        leaving: what Ctrl-C does, where it is not to leave a collection running and then to stop it.
+    """
+    from bridge.collection import Control
+    from cli._keys import keys
+    from cli._live import KEYS, live_view
+    from cli._signals import LEAVING, STOPPING, interrupts
+
+    control = Control()
+    own = console.is_terminal and not console.as_json
+    ctrl_c = f"Ctrl-C: {leaving}" if leaving else KEYS
+    with (
+        keys(line.keys) if own else nullcontext(False) as line.has_keys,
+        live_view(console, title, keys=ctrl_c, line=line) as view,
+        interrupts(
+            control, console.say, leaving=leaving or LEAVING, stopping=leaving or STOPPING, read_again=line.read_again
+        ),
+    ):
+
+        def on_event(event: Event) -> None:
+            line.on_event(event)
+            view.on_event(event)
+
+        return work(control, on_event)
+
+
+def find_run(
+    options: Globals,
+    run: str | None,
+    console: Console,
+    *,
+    username: str | None = None,
+    share_username: str | None = None,
+    password_stdin: bool = False,
+) -> tuple[RunRecord, Access]:
+    """The run that an id, the start of one, or nothing (the latest) names, and the secrets that it needs.
+
+    Raises:
+        UsageError: there is no such run, or several.
+    """
+    from bridge.collection import Journal
+
+    with Journal(options.state()) as journal:
+        found = journal.latest() if run is None else journal.run(run)
+    if found is None:
+        raise UsageError(detail="No run is known here.", fix="Start one: pep-bridge collect STAMP --to DEST")
+    access = find_access(
+        found.request,
+        options.load().settings,
+        console,
+        username=username,
+        share_username=share_username,
+        password_stdin=password_stdin,
+    )
+    return found, access
 
 
 def find_access(
@@ -100,8 +143,12 @@ def tell(console: Console, outcome: Outcome) -> None:
             console.say(f"the staged copy is removed: {outcome.staging_removed}")
         console.say("the endpoint keeps its transcript: 'pep-bridge run Close-PepSession --help' tells how to fetch it")
         console.say(f"next: pep-bridge verify {quoted(outcome.bundle or '')}")
-    elif outcome.exit_code in {ExitCode.OK, ExitCode.INTERRUPTED}:
-        console.say(f"run {outcome.run_id} goes on at the endpoint")
+    elif outcome.state.is_on_the_stamp:
+        sure = outcome.exit_code in {ExitCode.OK, ExitCode.INTERRUPTED}
+        console.say(f"run {outcome.run_id} {'goes on' if sure else 'may still be going on'} at the endpoint")
         console.say(f"next: pep-bridge attach {outcome.run_id}")
-    elif outcome.run_id:
+    elif not outcome.state.is_final:
+        console.say(f"run {outcome.run_id}: nothing runs at the endpoint, but its bundle is not finished")
+        console.say(f"next: pep-bridge attach {outcome.run_id}")
+    else:
         console.say(f"run {outcome.run_id}: pep-bridge show {outcome.run_id}")

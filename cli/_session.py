@@ -1,21 +1,17 @@
-"""What the verbs that run a script in a session share: results, Ctrl-C, progress, and what is said at the end."""
+"""What the verbs that run a script in a session share: results, progress, and what is said at the end."""
 
 from __future__ import annotations
 
 import json
-import re
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cli._console import Console
+from cli._words import printable
 
 if TYPE_CHECKING:
     from bridge.endpoint import LineEvent, Record
-    from bridge.scripting import Control, ScriptOutcome
+    from bridge.scripting import ScriptOutcome
 
 FORMS = ("table", "jsonl", "clixml")
 _CLIXML_BEGIN = '<Objs Version="1.1.0.1" xmlns="http://schemas.microsoft.com/powershell/2004/04">'
@@ -24,7 +20,6 @@ _ROWS_AT_ONCE = 500
 _MOST_KEPT = 10_000
 """Of one stream, in the --json document; the session's record has all."""
 _PROGRESS_EVERY_S = 10.0
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _VIEWS: tuple[tuple[str, ...], ...] = (("CommandType", "Name", "Version", "Source"),)
 """Columns by which PowerShell itself shows objects that have many more."""
 
@@ -49,7 +44,7 @@ class Results:
         if record.stream is Stream.PROGRESS:
             self._show_progress(record)
         elif record.stream is not Stream.OUTPUT:
-            self._console.say(_visible(f"{record.stream}: {record.text}"))
+            self._console.say(f"{record.stream}: {record.text}")
             self._keep(self._said.setdefault(str(record.stream), []), record.text)
         elif self._console.as_json:
             self._keep(self._output, _value(record))
@@ -77,21 +72,21 @@ class Results:
         if self._form == "clixml":
             self._console.show(record.clixml or "")
         elif self._form == "jsonl":
-            self._console.show(_visible(json.dumps(_value(record), ensure_ascii=False, default=str)))
+            self._console.show(json.dumps(_value(record), ensure_ascii=False, default=str))
         elif isinstance(record.data, dict):
             self._rows.append(record.data)
             if len(self._rows) >= _ROWS_AT_ONCE:
                 self._flush()
         else:
             self._flush()
-            self._console.show(_visible(record.text))
+            self._console.show(record.text)
 
     def _show_progress(self, record: Record) -> None:
         """A line when it says something new, or now and then."""
         found = record.progress
         if found is None or found.completed:
             return
-        text = _visible(f"progress: {found.activity}: {found.status}")
+        text = f"progress: {found.activity}: {found.status}"
         last, at = self._progress
         if text != last or time.monotonic() - at >= _PROGRESS_EVERY_S:
             self._progress = (text, time.monotonic())
@@ -143,36 +138,7 @@ def _fits(cells: list[dict[str, str]], columns: list[str], width: int) -> bool:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return _visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _visible(text: str) -> str:
-    """Text of a stamp without control characters: they could redraw the terminal of whoever reads it."""
-    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-@contextmanager
-def interrupts(console: Console, control: Control) -> Iterator[None]:
-    """The first Ctrl-C stops the script on the endpoint and waits for its end; the second leaves at once."""
-    pressed = 0
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed > 1 or not control.stop():
-            raise KeyboardInterrupt
-        console.say(
-            "stopping the script on the endpoint; press Ctrl-C again to leave at once (it may then go on there)"
-        )
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
 
 
 def tell_line(console: Console, event: LineEvent) -> None:

@@ -1,69 +1,90 @@
-"""Ctrl-C and its kin: of a run the first leaves it running and the second stops it; a watch is told to leave."""
+"""Ctrl-C and its kin: what each asks of a run, of a script, of a watch, and of what merely runs until told to stop."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from bridge.collection import Control
+if TYPE_CHECKING:
+    from bridge.collection import Control
+    from bridge.scripting import Control as ScriptControl
 
-LEAVING = "leaving the collection running; press Ctrl-C again to stop it on the endpoint"
+LEAVING = "leaving the collection running; press Ctrl-C again within three seconds to stop it on the endpoint"
 STOPPING = "stopping the collection on the endpoint; what arrived is kept"
+STOPPING_SCRIPT = "stopping the script on the endpoint; press Ctrl-C again to leave at once (it may then go on there)"
 
 
 @contextmanager
 def interrupts(
-    control: Control, say: Callable[[str], None], *, leaving: str = LEAVING, stopping: str = STOPPING
+    control: Control,
+    say: Callable[[str], None],
+    *,
+    leaving: str = LEAVING,
+    stopping: str = STOPPING,
+    read_again: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Turns SIGINT into detach, then stop; SIGTERM and a closed terminal (SIGHUP; SIGBREAK on Windows) into detach."""
+    """Turns SIGINT into detach, then stop; SIGTERM and a closed terminal (SIGHUP; SIGBREAK on Windows) into detach.
+
+    SIGHUP without a terminal that could have closed (under a service manager, after nohup, or sent by hand) calls
+    ``read_again`` instead: services read their configuration again then.
+    """
     pressed = 0
 
-    def on_interrupt(_number: int, _frame: FrameType | None) -> None:
+    def on_interrupt() -> None:
         nonlocal pressed
         pressed += 1
+        say(leaving if pressed == 1 else stopping)
         if pressed == 1:
-            say(leaving)
             control.detach()
         else:
-            say(stopping)
             control.stop()
 
-    def on_leave(_number: int, _frame: FrameType | None) -> None:
-        control.detach()
+    has_terminal = _terminal_is_there() and not _hangup_is_ignored()
 
-    handlers = {signal.SIGINT: on_interrupt, signal.SIGTERM: on_leave}
-    for name in ("SIGHUP", "SIGBREAK"):
-        number = getattr(signal, name, None)
-        if number is not None:
-            handlers[number] = on_leave
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
+    def on_hangup() -> None:
+        if has_terminal and not _terminal_is_there():
+            control.detach()
+        else:
+            read_again()
+
+    with _handling(
+        {"SIGINT": on_interrupt, "SIGTERM": control.detach, "SIGHUP": on_hangup, "SIGBREAK": control.detach}
+    ):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
-def until_told_to_leave(leave: Callable[[], None]) -> Iterator[threading.Event]:
+def script_interrupts(control: ScriptControl, say: Callable[[str], None]) -> Iterator[None]:
+    """The first Ctrl-C stops the script on the endpoint and waits for its end; the second leaves at once."""
+    pressed = 0
+
+    def on_signal() -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed > 1 or not control.stop():
+            raise KeyboardInterrupt
+        say(STOPPING_SCRIPT)
+
+    with _handling(dict.fromkeys(_ends(), on_signal)):
+        yield
+
+
+@contextmanager
+def until_told_to_leave(leave: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
     """An event that Ctrl-C, SIGTERM, a closed terminal and (on Windows) Ctrl-Break set."""
     leaving = threading.Event()
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
+    def on_signal() -> None:
         leaving.set()
         leave()
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
+    with _handling(dict.fromkeys(_ends(), on_signal)):
         yield leaving
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def wait(leaving: threading.Event, seconds: float) -> bool:
@@ -72,3 +93,52 @@ def wait(leaving: threading.Event, seconds: float) -> bool:
     while left_s > 0 and not leaving.wait(min(left_s, 0.5)):
         left_s -= 0.5
     return leaving.is_set()
+
+
+@contextmanager
+def _handling(actions: Mapping[str, Callable[[], None]]) -> Iterator[None]:
+    """Does these where this system has such signals; afterwards all is as it was."""
+
+    numbers = {getattr(signal, name): action for name, action in actions.items() if hasattr(signal, name)}
+    hangup = getattr(signal, "SIGHUP", None)
+    shown_on = [number for number in (1, 2) if os.isatty(number)]
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if number == hangup and not _terminal_is_there():
+            _let_go_of(shown_on)
+        numbers[number]()
+
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _let_go_of(descriptors: Iterable[int]) -> None:
+    """Nobody sees any more what is shown there; writing it all the same would end the work with an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _ends() -> tuple[str, ...]:
+    """What ends a program from outside; SIGBREAK is Ctrl-Break on Windows, which has no SIGHUP."""
+    return ("SIGINT", "SIGTERM", "SIGBREAK", *(() if _hangup_is_ignored() else ("SIGHUP",)))
+
+
+def _terminal_is_there() -> bool:
+    """Whether this process has a terminal: one that was closed cannot be opened any more."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
+def _hangup_is_ignored() -> bool:
+    """nohup was asked for."""
+    number = getattr(signal, "SIGHUP", None)
+    return number is not None and signal.getsignal(number) is signal.SIG_IGN

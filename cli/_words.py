@@ -11,8 +11,11 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 def printable(text: str) -> str:
-    """The text with what could redraw or mislead a terminal written out; the other end may have sent it."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    """The text with what could redraw or mislead a terminal written out; the other end may have sent it.
+
+    It is written as ``\\u001b``, so that a line of JSON stays the same JSON.
+    """
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def shortened(text: str, most: int = 1000) -> str:
@@ -28,6 +31,14 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError
+
+
+def bit_rate(bits_per_s: float) -> str:
+    """``20 Mbit/s``, as lines are measured."""
+    for factor, unit in ((1e9, "Gbit"), (1e6, "Mbit"), (1e3, "kbit")):
+        if bits_per_s >= factor:
+            return f"{bits_per_s / factor:.3g} {unit}/s"
+    return f"{bits_per_s:.0f} bit/s"
 
 
 def duration(seconds: float) -> str:

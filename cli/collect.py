@@ -2,110 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bridge.errors import UsageError
-from cli._completion import complete_destination, complete_role, complete_stamp
 from cli._console import Console, Globals, JsonOption, Report, run_verb
-from cli._run import PasswordStdinOption, ShareUsernameOption, UsernameOption
+from cli._options import (
+    RUNNING,
+    ApiVersionOption,
+    CaseOption,
+    ConnectionsOption,
+    DirectOption,
+    DumpOption,
+    LimitRateOption,
+    LogTypeOption,
+    NodeOption,
+    PasswordStdinOption,
+    ProviderOption,
+    QuietHoursOption,
+    RemoveStagingOption,
+    RoleOption,
+    ShareUsernameOption,
+    SinceOption,
+    StagingOption,
+    StampArgument,
+    TimeoutOption,
+    ToOption,
+    UntilOption,
+    UsernameOption,
+)
+from cli._transfer import LineWishes
 
 if TYPE_CHECKING:
     from bridge.collection import Request
     from bridge.settings import Settings
 
-WINDOW = "The window"
-FILTERS = "What to collect"
-PLACES = "Where it goes"
-RUNNING = "How it runs"
-
-StampArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="STAMP",
-        help="The stamp's name in the configuration.",
-        show_default=False,
-        autocompletion=complete_stamp,
-    ),
-]
-SinceOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Start of the window: 4h, 90m, 2d ago, or ISO 8601 (2026-11-23T08:00+01:00).",
-        show_default="4h",
-        rich_help_panel=WINDOW,
-    ),
-]
-UntilOption = Annotated[
-    str | None,
-    typer.Option(help="End of the window, in the same forms.", show_default="now", rich_help_panel=WINDOW),
-]
-RoleOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--role",
-        help="A role (Storage, ACS, ...); repeat it, or give a list A,B.",
-        show_default="all",
-        autocompletion=complete_role,
-        rich_help_panel=FILTERS,
-    ),
-]
-NodeOption = Annotated[
-    list[str] | None, typer.Option("--node", help="A computer (azs-xrp01); repeatable.", rich_help_panel=FILTERS)
-]
-LogTypeOption = Annotated[
-    list[str] | None,
-    typer.Option("--log-type", help="File, Share or WindowsEvent; repeatable.", rich_help_panel=FILTERS),
-]
-ProviderOption = Annotated[
-    list[str] | None,
-    typer.Option("--resource-provider", help="A value-add resource provider; repeatable.", rich_help_panel=FILTERS),
-]
-DumpOption = Annotated[bool, typer.Option("--include-dump-file", help="Dump files too.", rich_help_panel=FILTERS)]
-TimeoutOption = Annotated[
-    int | None,
-    typer.Option(
-        "--timeout-minutes",
-        min=1,
-        max=1440,
-        help="The endpoint's own time limit.",
-        show_default="240",
-        rich_help_panel=RUNNING,
-    ),
-]
-ToOption = Annotated[
-    str | None,
-    typer.Option(
-        "--to",
-        metavar="DEST",
-        help="A folder, \\\\server\\share\\folder, smb://server/share/folder, https://account.../container, a"
-        " configured name, or 'auto': the route that the doctor recommends, with the configured destination.",
-        show_default=False,
-        autocompletion=complete_destination,
-        rich_help_panel=PLACES,
-    ),
-]
-StagingOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DEST",
-        help="For a container: the share (or folder) that the endpoint writes to and the bridge uploads from.",
-        show_default=False,
-        autocompletion=complete_destination,
-        rich_help_panel=PLACES,
-    ),
-]
-DirectOption = Annotated[
-    bool,
-    typer.Option("--direct", help="For a container: the endpoint writes there itself, by SAS.", rich_help_panel=PLACES),
-]
-ApiVersionOption = Annotated[
-    str | None,
-    typer.Option(help="Blob service version, for an old service (2019-02-02).", rich_help_panel=PLACES),
-]
+LOG_TYPES = ("File", "Share", "WindowsEvent")
 
 
 def collect(
@@ -122,16 +59,12 @@ def collect(
     to: ToOption = None,
     staging: StagingOption = None,
     direct: DirectOption = False,
-    remove_staging: Annotated[
-        bool,
-        typer.Option(
-            "--remove-staging", help="Remove the staged copy once the delivery is verified.", rich_help_panel=PLACES
-        ),
-    ] = False,
+    remove_staging: RemoveStagingOption = False,
     api_version: ApiVersionOption = None,
-    case_number: Annotated[
-        str | None, typer.Option("--case", help="Support case number, for the bundle.", show_default=False)
-    ] = None,
+    limit_rate: LimitRateOption = None,
+    quiet_hours: QuietHoursOption = None,
+    connections: ConnectionsOption = None,
+    case_number: CaseOption = None,
     username: UsernameOption = None,
     share_username: ShareUsernameOption = None,
     password_stdin: PasswordStdinOption = False,
@@ -214,6 +147,7 @@ def collect(
             break_lock=break_lock,
             force=force,
             plan=plan,
+            line=LineWishes(limit_rate, quiet_hours, connections),
         )
 
     run_verb(ctx, "collect", as_json, work)
@@ -232,6 +166,7 @@ def run_collection(
     break_lock: bool = False,
     force: bool = False,
     plan: Path | None = None,
+    line: LineWishes = LineWishes(),
     **wanted: Any,
 ) -> Report:
     """Collects; ``wanted`` are the options of ``build_request``.
@@ -239,20 +174,23 @@ def run_collection(
     Args:
         force: with the destination ``auto``: collects although another route is recommended.
         plan: a file that says what is wanted instead.
+        line: how politely what is uploaded uses the line.
     """
     from bridge.collection import Settings as Patience
     from bridge.collection import collect as collect_run
     from cli._run import drive, find_access
-    from cli._transfer import transfer_settings
+    from cli._transfer import LineUse
     from cli.doctor import AUTO, find_goal, find_subject, take_route
     from cli.plan import read_planned
 
     settings = options.load().settings
+    use = LineUse(options, line, say=console.say)
     if plan is not None:
         wanted, share_username = read_planned(options, stamp, plan, wanted, share_username)
     is_auto = (wanted.get("to") or settings.collection.to) == AUTO
     wanted["to"] = find_goal(settings, wanted.get("to"))
     request = build_request(settings, stamp, **wanted)
+    suggest_roles(console, request.roles)
     if is_auto:
         subject = find_subject(
             console,
@@ -272,10 +210,10 @@ def run_collection(
         access = find_access(
             request, settings, console, username=username, share_username=share_username, password_stdin=password_stdin
         )
-    patience = Patience(transfer=transfer_settings(options, warn=console.warn))
     return drive(
         console,
         f"collect {stamp}",
+        use,
         lambda control, on_event: collect_run(
             request,
             access,
@@ -285,7 +223,7 @@ def run_collection(
             queue=queue,
             detach=detach,
             break_lock=break_lock,
-            settings=patience,
+            settings=Patience(transfer=use.settings()),
         ),
     )
 
@@ -315,6 +253,7 @@ def build_request(
 
     known = settings.stamp_settings(stamp)
     wanted = settings.collection
+    rest["log_types"] = _known_log_types(rest.get("log_types", ()))
     goal = to or wanted.to
     if goal is None:
         raise UsageError(
@@ -334,6 +273,35 @@ def build_request(
         shared_disk=known.shared_disk,
         **rest,
     )
+
+
+def suggest_roles(console: Console, roles: Iterable[str]) -> None:
+    """A role that is not on the vendor's list is sent all the same, as the list differs by version; but whoever merely
+    mistyped it should know before a long collection."""
+    from bridge.collection import DOCUMENTED_ROLES, unknown_roles
+
+    for role in unknown_roles(roles):
+        if meant := _closest(role, DOCUMENTED_ROLES):
+            console.warn(f"the vendor's list has no role '{role}'; did you mean {meant}?")
+
+
+def _known_log_types(given: Iterable[str]) -> tuple[str, ...]:
+    """The kinds of log that there are (Get-AzureStackLog, -FilterByLogType), as the vendor writes them."""
+    kinds = {kind.casefold(): kind for kind in LOG_TYPES}
+    for each in given:
+        if each.casefold() not in kinds:
+            meant = _closest(each, LOG_TYPES)
+            raise UsageError(
+                detail=f"There is no log type '{each}'" + (f"; did you mean {meant}?" if meant else "."),
+                fix=f"Give {', '.join(LOG_TYPES[:-1])} or {LOG_TYPES[-1]}, or leave --log-type out for all.",
+            )
+    return tuple(kinds[each.casefold()] for each in given)
+
+
+def _closest(word: str, known: Iterable[str]) -> str | None:
+    folded = {each.casefold(): each for each in known}
+    found = get_close_matches(word.casefold(), folded, n=1)
+    return folded[found[0]] if found else None
 
 
 def split(values: list[str] | None) -> tuple[str, ...]:

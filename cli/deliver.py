@@ -6,20 +6,16 @@ from typing import Annotated
 
 import typer
 
-from cli._completion import complete_bundle, complete_destination
+from cli._completion import complete_destination
 from cli._console import Console, JsonOption, Report, run_verb
-from cli._run import ShareUsernameOption
+from cli._options import BundleArgument, ConnectionsOption, LimitRateOption, QuietHoursOption, ShareUsernameOption
+from cli._transfer import LineWishes
 from cli._words import quoted, size
 
 
 def deliver(
     ctx: typer.Context,
-    bundle: Annotated[
-        str,
-        typer.Argument(
-            metavar="BUNDLE", help="Where the bundle is.", show_default=False, autocompletion=complete_bundle
-        ),
-    ],
+    bundle: BundleArgument,
     to: Annotated[
         str,
         typer.Option(
@@ -30,18 +26,9 @@ def deliver(
             autocompletion=complete_destination,
         ),
     ],
-    limit_rate: Annotated[
-        str | None,
-        typer.Option(
-            help="Use at most this much of the line, in bits per second: 20Mbit, 512kbit.", show_default=False
-        ),
-    ] = None,
-    quiet_hours: Annotated[
-        str | None, typer.Option(help="Pause between these times of day: 08:00-18:00.", show_default=False)
-    ] = None,
-    connections: Annotated[
-        int | None, typer.Option(min=1, max=32, help="Connections at once.", show_default="by what the line bears")
-    ] = None,
+    limit_rate: LimitRateOption = None,
+    quiet_hours: QuietHoursOption = None,
+    connections: ConnectionsOption = None,
     api_version: Annotated[
         str | None, typer.Option(help="Blob service version, for an old service (2019-02-02).", show_default=False)
     ] = None,
@@ -60,35 +47,33 @@ def deliver(
     """
 
     def work(console: Console) -> Report:
-        from bridge.collection import Control, Settings
+        from bridge.collection import Settings
         from bridge.collection import deliver as deliver_bundle
-        from cli._live import live_view
         from cli._places import open_place
-        from cli._signals import interrupts
-        from cli._transfer import transfer_settings
+        from cli._run import show_live
+        from cli._transfer import LineUse
 
         settings = ctx.obj.load().settings
+        line = LineUse(ctx.obj, LineWishes(limit_rate, quiet_hours, connections), say=console.say)
         sources = console.sources()
         source = open_place(bundle, settings, sources, console, username=share_username, is_bundle=True)
         target = open_place(to, settings, sources, console, username=share_username, api_version=api_version)
-        transfer = transfer_settings(ctx.obj, limit_rate, quiet_hours, connections, warn=console.warn)
-        control = Control()
-        leaving = "stopping the delivery; what has arrived is kept, and the same command goes on"
-        keys = "Ctrl-C: stop; what has arrived is kept, and the same command goes on"
-        with (
-            live_view(console, "deliver", keys=keys) as view,
-            interrupts(control, console.say, leaving=leaving, stopping=leaving),
-        ):
-            delivered = deliver_bundle(
+        delivered = show_live(
+            console,
+            "deliver",
+            line,
+            lambda control, on_event: deliver_bundle(
                 source.place,
                 target.place,
                 source_access=source.access,
                 target_access=target.access,
                 state_dir=ctx.obj.state(),
-                on_event=view.on_event,
+                on_event=on_event,
                 control=control,
-                settings=Settings(transfer=transfer),
-            )
+                settings=Settings(transfer=line.settings()),
+            ),
+            leaving="the delivery stops; what has arrived is kept, and the same command goes on",
+        )
         console.show(f"bundle     {delivered.bundle}")
         console.show(f"bundle id  {delivered.bundle_id}")
         sent, skipped = size(delivered.bytes_sent), delivered.files_skipped

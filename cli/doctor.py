@@ -9,8 +9,17 @@ import typer
 
 from bridge.errors import BridgeError, PreflightError, UsageError
 from cli._console import Console, Globals, JsonOption, Report, run_verb
-from cli._run import PasswordStdinOption, ShareUsernameOption, UsernameOption
-from cli.collect import ApiVersionOption, DirectOption, StagingOption, StampArgument, TimeoutOption, ToOption
+from cli._options import (
+    ApiVersionOption,
+    DirectOption,
+    PasswordStdinOption,
+    ShareUsernameOption,
+    StagingOption,
+    StampArgument,
+    TimeoutOption,
+    ToOption,
+    UsernameOption,
+)
 
 if TYPE_CHECKING:
     from bridge.collection import Access, Request

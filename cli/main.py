@@ -180,6 +180,7 @@ def _verb_of(arguments: list[str]) -> str:
     """The verb among the arguments, ``config show`` for one of a group; empty where there is none."""
     groups = {group.name or "": group.typer_instance for group in app.registered_groups}
     own = _names(app)
+    arguments = _without_values(arguments)
     for number, word in enumerate(arguments):
         group = groups.get(word)
         if group is not None:
@@ -187,6 +188,12 @@ def _verb_of(arguments: list[str]) -> str:
         if word in own:
             return word
     return ""
+
+
+def _without_values(arguments: list[str]) -> list[str]:
+    """Without what stands behind ``--config`` and ``--state-dir``: a folder may be called like a verb."""
+    pairs = zip(["", *arguments], arguments, strict=False)
+    return [word for before, word in pairs if before not in {"--config", "--state-dir"}]
 
 
 def _names(group: typer.Typer) -> set[str]:

@@ -11,25 +11,26 @@ import typer
 
 from bridge.errors import BridgeError, UsageError
 from cli._console import Console, Globals, JsonOption, Report, run_verb
-from cli._run import ShareUsernameOption
-from cli._words import duration, size
-from cli.collect import (
+from cli._options import (
     ApiVersionOption,
+    CaseOption,
     DirectOption,
     DumpOption,
     LogTypeOption,
     NodeOption,
     ProviderOption,
+    RemoveStagingOption,
     RoleOption,
+    ShareUsernameOption,
     SinceOption,
     StagingOption,
     StampArgument,
     TimeoutOption,
     ToOption,
     UntilOption,
-    build_request,
-    split,
 )
+from cli._words import duration, size
+from cli.collect import build_request, split, suggest_roles
 
 if TYPE_CHECKING:
     from bridge.collection import Place, Request, RunRecord
@@ -51,13 +52,9 @@ def plan(
     to: ToOption = None,
     staging: StagingOption = None,
     direct: DirectOption = False,
-    remove_staging: Annotated[
-        bool, typer.Option("--remove-staging", help="As of 'collect': remove the staged copy at the end.")
-    ] = False,
+    remove_staging: RemoveStagingOption = False,
     api_version: ApiVersionOption = None,
-    case_number: Annotated[
-        str | None, typer.Option("--case", help="Support case number, for the bundle.", show_default=False)
-    ] = None,
+    case_number: CaseOption = None,
     share_username: ShareUsernameOption = None,
     limit_rate: Annotated[
         str | None,
@@ -120,6 +117,7 @@ def _plan(
     settings = options.load().settings
     goal = find_goal(settings, to)
     request = build_request(settings, stamp, to=goal, **wanted)
+    suggest_roles(console, request.roles)
     rate = limit_rate or settings.transfer.limit_rate
     free, unknown = _free_bytes(console, settings, request, share_username)
     now = datetime.now(UTC)

@@ -8,19 +8,13 @@ from typing import Annotated
 import typer
 
 from bridge.errors import UsageError
-from cli._completion import complete_bundle
 from cli._console import Console, JsonOption, Report, run_verb
-from cli._run import ShareUsernameOption
+from cli._options import BundleArgument, ShareUsernameOption
 
 
 def report(
     ctx: typer.Context,
-    bundle: Annotated[
-        str,
-        typer.Argument(
-            metavar="BUNDLE", help="Where the bundle is.", show_default=False, autocompletion=complete_bundle
-        ),
-    ],
+    bundle: BundleArgument,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The page to write.", show_default="NAME-report.html here")
     ] = None,

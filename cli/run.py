@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 from bridge.errors import CommandNotAllowedError, UsageError
 from cli._completion import complete_script, complete_stamp
 from cli._console import Console, Globals, JsonOption, Report, run_verb
-from cli._run import PasswordStdinOption, ShareUsernameOption, UsernameOption
+from cli._options import PasswordStdinOption, ShareUsernameOption, UsernameOption
 
 if TYPE_CHECKING:
     from bridge.endpoint import Command, Value
@@ -216,7 +216,8 @@ class _Run:
         password_stdin: bool,
     ) -> Report:
         from bridge.scripting import Control, SessionRecord, require_permission, run_script
-        from cli._session import FORMS, Results, interrupts, tell_line, tell_outcome
+        from cli._session import FORMS, Results, tell_line, tell_outcome
+        from cli._signals import script_interrupts
 
         if output not in FORMS:
             raise UsageError(detail=f"'{output}' is no form of output.", fix=f"Use one of {', '.join(FORMS)}.")
@@ -235,7 +236,7 @@ class _Run:
                 record.confirmed(confirmed)
             self._record_consent(commands, record)
             results = Results(self._console, output)
-            with interrupts(self._console, control):
+            with script_interrupts(control, self._console.say):
                 outcome = run_script(
                     stamp,
                     credential,

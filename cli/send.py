@@ -11,8 +11,17 @@ import typer
 
 from bridge.errors import UsageError
 from cli._console import Console, Globals, JsonOption, Report, run_verb
-from cli._run import PasswordStdinOption, UsernameOption
-from cli.collect import NodeOption, ProviderOption, RoleOption, SinceOption, StampArgument, UntilOption, split
+from cli._options import (
+    NodeOption,
+    PasswordStdinOption,
+    ProviderOption,
+    RoleOption,
+    SinceOption,
+    StampArgument,
+    UntilOption,
+    UsernameOption,
+)
+from cli.collect import split, suggest_roles
 
 if TYPE_CHECKING:
     from bridge.endpoint import Command, Value
@@ -61,6 +70,7 @@ def send(
         arguments: dict[str, Value] = {"FromDate": window.since, "ToDate": window.until}
         filters = {"FilterByRole": role, "FilterByNode": node, "FilterByResourceProvider": resource_provider}
         arguments |= {name: split(values) for name, values in filters.items() if values}
+        suggest_roles(console, split(role))
         return _send(console, ctx.obj, stamp, load_script(SCRIPT).bind(arguments), consent, username, password_stdin)
 
     run_verb(ctx, "send", as_json, work)
@@ -77,7 +87,8 @@ def _send(
 ) -> Report:
     from bridge.credentials import stamp_credential
     from bridge.scripting import Control, SessionRecord, run_script
-    from cli._session import Results, interrupts, tell_line, tell_outcome
+    from cli._session import Results, tell_line, tell_outcome
+    from cli._signals import script_interrupts
 
     settings = options.load().settings
     known = settings.stamp_settings(stamp)
@@ -89,7 +100,7 @@ def _send(
     with SessionRecord(options.state() / "sessions", console.scrub) as record:
         record.agreed(CONSENT, agreed)
         results = Results(console, "table")
-        with interrupts(console, control):
+        with script_interrupts(control, console.say):
             outcome = run_script(
                 settings.stamp(stamp),
                 credential,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -61,19 +63,19 @@ def prepare(
     pep-bridge share prepare jump01 --username 'CONTOSO\\admin' --account 'CONTOSO\\writer' --path 'D:\\Staging'
     """
 
-    def work(console: Console) -> Report:
+    def work(console: Console, login: _Login) -> _Result:
         from bridge.staging import StagingShare, prepare_share
 
         wanted = StagingShare(name, path, account, tuple(open_firewall or ()))
-        found = prepare_share(_host(console, host, username, port, https, ca_file, password_stdin), wanted)
+        found = prepare_share(login.open(console), wanted)
         console.show(f"share  {found.unc}")
         console.show(f"folder {found.path}, {size(found.free_bytes)} free")
         console.show(f"added  {', '.join(found.added) or 'nothing: all of it was there'}")
         console.say(f"next: pep-bridge collect STAMP --to '{found.unc}' --share-username '{found.account}'")
         console.say(f"afterwards: pep-bridge share remove {host} --name {name} --username '{username}'")
-        return Report(found.to_json())
+        return found
 
-    run_verb(ctx, "share prepare", as_json, work)
+    _run(ctx, "share prepare", _Login(host, username, port, https, ca_file, password_stdin), as_json, work)
 
 
 @app.command()
@@ -95,19 +97,19 @@ def remove(
     pep-bridge share remove jump01 --username 'CONTOSO\\admin'
     """
 
-    def work(console: Console) -> Report:
+    def work(console: Console, login: _Login) -> _Result:
         from bridge.staging import remove_share
 
-        found = remove_share(_host(console, host, username, port, https, ca_file, password_stdin), name)
+        found = remove_share(login.open(console), name)
         for text in found.removed:
             console.show(f"removed {text}")
         for text in found.kept:
             console.show(f"kept    {text}")
         if not found.removed and not found.kept:
             console.show("nothing to remove")
-        return Report(found.to_json())
+        return found
 
-    run_verb(ctx, "share remove", as_json, work)
+    _run(ctx, "share remove", _Login(host, username, port, https, ca_file, password_stdin), as_json, work)
 
 
 @app.command()
@@ -129,40 +131,56 @@ def show(
     pep-bridge share show jump01 --username 'CONTOSO\\admin'
     """
 
-    def work(console: Console) -> Report:
+    def work(console: Console, login: _Login) -> _Result:
         from bridge.staging import show_share
 
-        found = show_share(_host(console, host, username, port, https, ca_file, password_stdin), name)
+        found = show_share(login.open(console), name)
         if found.is_shared:
             console.show(f"share  \\\\{host}\\{name}, folder {found.path}, {size(found.free_bytes or 0)} free")
             console.show(f"access {'; '.join(found.access) or 'nobody'}")
         else:
             console.show(f"{host} has no share {name}")
         console.show(f"added  {', '.join(found.added) or 'nothing by us'}")
-        return Report(found.to_json())
+        return found
 
-    run_verb(ctx, "share show", as_json, work)
+    _run(ctx, "share show", _Login(host, username, port, https, ca_file, password_stdin), as_json, work)
 
 
-def _host(
-    console: Console,
-    host: str,
-    username: str,
-    port: int | None,
-    https: bool,
-    ca_file: Path | None,
-    password_stdin: bool,
-) -> StagingHost:
-    from bridge.credentials import find_secret
-    from bridge.secrets import Credential
-    from bridge.staging import StagingHost
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """How the host is reached, as it was typed."""
 
-    secret = find_secret(
-        f"the password of {username} on {host}",
-        variable=PASSWORD_VARIABLE,
-        file=None,
-        keyring_name=f"staging:{host}:{username}",
-        sources=console.sources(password_stdin=password_stdin),
-    )
-    console.known_secrets.append(secret)
-    return StagingHost(host, Credential(username, secret), port or (5986 if https else 5985), https, ca_file)
+    host: str
+    username: str
+    port: int | None
+    https: bool
+    ca_file: Path | None
+    password_stdin: bool
+
+    def open(self, console: Console) -> StagingHost:
+        """The host with the administrator's password, from wherever that may come."""
+        from bridge.credentials import find_secret
+        from bridge.secrets import Credential
+        from bridge.staging import StagingHost
+
+        secret = find_secret(
+            f"the password of {self.username} on {self.host}",
+            variable=PASSWORD_VARIABLE,
+            file=None,
+            keyring_name=f"staging:{self.host}:{self.username}",
+            sources=console.sources(password_stdin=self.password_stdin),
+        )
+        console.known_secrets.append(secret)
+        port = self.port or (5986 if self.https else 5985)
+        return StagingHost(self.host, Credential(self.username, secret), port, self.https, self.ca_file)
+
+
+class _Result(Protocol):
+    def to_json(self) -> dict[str, Any]: ...
+
+
+def _run(
+    ctx: typer.Context, command: str, login: _Login, as_json: bool, work: Callable[[Console, _Login], _Result]
+) -> None:
+    """One verb on the host; what it found is the data of the JSON document."""
+    run_verb(ctx, command, as_json, lambda console: Report(work(console, login).to_json()))

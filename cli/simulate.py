@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import signal
+import math
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bridge.errors import UsageError
-from cli._completion import complete_fault
+from cli._completion import Offer, matching
 from cli._console import Console, JsonOption, Report, run_verb
 
 if TYPE_CHECKING:
@@ -34,6 +32,12 @@ FAULT_NAMES = (
 _FAULT_HELP = f"A fault; may be repeated, faults combine. --list-faults says what each does: {FAULT_NAMES}".replace(
     "[", "\\["
 )
+
+
+def complete_fault(incomplete: str) -> list[Offer]:
+    """What a shell offers after ``--fault``."""
+    names = (usage.strip().partition(":")[0].partition("[")[0] for usage in FAULT_NAMES.split(", "))
+    return matching(((name, "fault") for name in names), incomplete)
 
 
 class Engine(StrEnum):
@@ -145,10 +149,11 @@ def _serve(
 ) -> Report:
     from bridge.simulator.engine import PowerShellEngine, find_powershell
     from bridge.simulator.stamp import SimulatedStamp, write_private
+    from cli._signals import until_told_to_leave, wait
 
     powershell = PowerShellEngine(find_powershell()) if engine is Engine.PWSH else None
     with (
-        _until_told_to_stop() as stop,
+        until_told_to_leave() as stop,
         SimulatedStamp(options, first_port=port, https=https, engine=powershell) as stamp,
     ):
         if powershell is not None:
@@ -158,8 +163,7 @@ def _serve(
                 with _usage_error_at(ready_file):
                     write_private(ready_file, json.dumps(stamp.ready_document(), indent=2) + "\n")
             _introduce(console, stamp, ready_file)
-            while not stop.wait(0.5):  # Windows delivers Ctrl-C only between waits
-                pass
+            wait(stop, math.inf)
         finally:
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
@@ -187,23 +191,6 @@ def _serve_stdio(options: StampOptions) -> Report:
     finally:
         state.close()
     return Report()
-
-
-@contextmanager
-def _until_told_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and (on Windows) Ctrl-Break set."""
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    numbers = [getattr(signal, each) for each in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, each)]
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _introduce(console: Console, stamp: SimulatedStamp, ready_file: Path | None) -> None:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import typer
 
 from cli._console import Console, JsonOption, Report, run_verb
-from cli._run import PasswordStdinOption, ShareUsernameOption, UsernameOption
-from cli.attach import RunArgument, find_run
+from cli._options import (
+    ConnectionsOption,
+    LimitRateOption,
+    PasswordStdinOption,
+    QuietHoursOption,
+    RunArgument,
+    ShareUsernameOption,
+    UsernameOption,
+)
+from cli._transfer import LineWishes
 
 
 def stop(
     ctx: typer.Context,
     run: RunArgument = None,
+    limit_rate: LimitRateOption = None,
+    quiet_hours: QuietHoursOption = None,
+    connections: ConnectionsOption = None,
     username: UsernameOption = None,
     share_username: ShareUsernameOption = None,
     password_stdin: PasswordStdinOption = False,
@@ -19,7 +30,8 @@ def stop(
 ) -> None:
     """Stop a running collection on the endpoint; what arrived is sealed and kept.
 
-    The stamp must then rest for five minutes before the next collection (the vendor's rule).
+    What arrived in a staging share is delivered, too. The stamp must then rest for five minutes before the next
+    collection (the vendor's rule).
 
     [bold]Example[/bold]
 
@@ -27,22 +39,27 @@ def stop(
     """
 
     def work(console: Console) -> Report:
+        from bridge.collection import Settings
         from bridge.collection import stop as stop_run
-        from cli._run import drive, find_access
+        from cli._run import drive, find_run
+        from cli._transfer import LineUse
 
-        found = find_run(ctx.obj, run)
-        access = find_access(
-            found.request,
-            ctx.obj.load().settings,
-            console,
-            username=username,
-            share_username=share_username,
-            password_stdin=password_stdin,
+        line = LineUse(ctx.obj, LineWishes(limit_rate, quiet_hours, connections), say=console.say)
+        found, access = find_run(
+            ctx.obj, run, console, username=username, share_username=share_username, password_stdin=password_stdin
         )
         return drive(
             console,
             f"stop {found.id}",
-            lambda _control, on_event: stop_run(found.id, access, state_dir=ctx.obj.state(), on_event=on_event),
+            line,
+            lambda _control, on_event: stop_run(
+                found.id,
+                access,
+                state_dir=ctx.obj.state(),
+                on_event=on_event,
+                settings=Settings(transfer=line.settings()),
+            ),
+            leaving="it is being stopped already; what arrived is kept",
         )
 
     run_verb(ctx, "stop", as_json, work)

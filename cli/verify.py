@@ -6,30 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.errors import NotABundleError, VerificationFailedError
-from cli._completion import complete_bundle
+from bridge.errors import VerificationFailedError
 from cli._console import Console, Globals, JsonOption, Report, run_verb
-from cli._words import printable, quoted
+from cli._options import BundleArgument
+from cli._words import quoted
 
 if TYPE_CHECKING:
     from bridge.bundle import VerificationReport
 
 _SHOWN = 50
-_NOT_SEALED = "not-sealed"
 
 
 def verify(
     ctx: typer.Context,
-    bundle: Annotated[
-        str,
-        typer.Argument(
-            metavar="BUNDLE",
-            help="A folder, \\\\server\\share\\folder, smb://server/share/folder, https://account.../container/bundle,"
-            " or NAME/bundle of a configured destination.",
-            show_default=False,
-            autocompletion=complete_bundle,
-        ),
-    ],
+    bundle: BundleArgument,
     fast: Annotated[bool, typer.Option("--fast", help="Compare sizes and counts only; read no payload.")] = False,
     username: Annotated[
         str | None, typer.Option(help="Who opens the share (its password: PEP_BRIDGE_SHARE_PASSWORD, or a prompt).")
@@ -52,6 +42,7 @@ def check(
     console: Console, options: Globals, bundle: str, *, fast: bool = False, username: str | None = None
 ) -> Report:
     """Verifies a bundle, wherever it is, and shows what was found."""
+    from bridge.bundle import FindingKind, not_sealed
     from bridge.bundle import verify as verify_bundle
     from bridge.collection import default_ports
     from cli._places import open_place
@@ -64,13 +55,8 @@ def check(
             report = verify_bundle(store, fast=fast, on_progress=lambda p: bar.update(p.bytes_done, p.bytes_total))
     finally:
         store.close()
-    if any(finding.kind == _NOT_SEALED for finding in report.findings):
-        error = NotABundleError(
-            where=store.location,
-            detail="it has no bagit.txt: nothing is there, it is another folder, or it was never sealed",
-            fix="Give the folder that holds bagit.txt ('pep-bridge history' shows where bundles are). A collection that"
-            " was cut short is sealed by 'pep-bridge attach'.",
-        )
+    if any(finding.kind is FindingKind.NOT_SEALED for finding in report.findings):
+        error = not_sealed(store.location)
         return Report(report.to_json() | {"bundle": store.location}, error.exit_code, [error])
     _show(console, store.location, report)
     data = report.to_json() | {"bundle": store.location}
@@ -94,7 +80,7 @@ def _count(report: VerificationReport) -> str:
 
 def _show(console: Console, where: str, report: VerificationReport) -> None:
     for finding in report.findings[:_SHOWN]:
-        console.show(f"{finding.kind}: {printable(finding.path)}: {printable(finding.detail)}")
+        console.show(f"{finding.kind}: {finding.path}: {finding.detail}")
     if len(report.findings) > _SHOWN:
         console.show(f"... and {len(report.findings) - _SHOWN} more (all of them with --json)")
     if report.ok:

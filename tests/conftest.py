@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -24,3 +25,15 @@ def pwsh() -> str:
     if not found:
         pytest.skip("not run: no PowerShell engine (set PEP_BRIDGE_PWSH, or put pwsh on PATH)")
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test, and no process that one starts, uses the configuration and the state of whoever runs the tests."""
+    folder = tmp_path_factory.mktemp("user")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        patch.setenv("PEP_BRIDGE_STATE_DIR", str(folder / "state" / "pep-bridge"))
+        patch.delenv("PEP_BRIDGE_CONFIG", raising=False)
+        yield

@@ -2,7 +2,7 @@
 
 from bridge.bundle._findings import Finding, FindingKind, Verdict, VerificationReport
 from bridge.bundle._names import bundle_name, format_bundle_id, parse_bundle_id
-from bridge.bundle._read import Bundle, PayloadFile, read_bundle
+from bridge.bundle._read import Bundle, PayloadFile, not_sealed, read_bundle
 from bridge.bundle._report import render_report
 from bridge.bundle._seal import FileDigest, SealedBundle, Unhashed, seal
 from bridge.bundle._tags import BagInfo
@@ -23,6 +23,7 @@ __all__ = [
     "VerifyProgress",
     "bundle_name",
     "format_bundle_id",
+    "not_sealed",
     "parse_bundle_id",
     "read_bundle",
     "render_report",

@@ -116,6 +116,16 @@ def read_bundle(store: Store) -> Bundle:
     return Bundle(store, bundle_id, info)
 
 
+def not_sealed(where: str) -> NotABundleError:
+    """The error for a place without ``bagit.txt``: whoever is told it may have mistyped the place."""
+    return NotABundleError(
+        where=where,
+        detail=f"it has no {DECLARATION}: nothing is there, it is another folder, or it was never sealed",
+        fix=f"Give the folder that holds {DECLARATION} ('pep-bridge history' shows where bundles are). A collection"
+        " that was cut short is sealed by 'pep-bridge attach'.",
+    )
+
+
 def read_json(store: Store, name: str) -> Any:
     """A JSON document of a bundle; see ``Bundle.document``."""
     content = _tag_file(store, name, MAX_DOCUMENT_BYTES)
@@ -131,11 +141,6 @@ def _tag_file(store: Store, name: str, limit_bytes: int) -> bytes | None:
     try:
         return read_small(store, name, limit_bytes)
     except StoreNotFoundError as error:
-        detail = f"it has no {name}" + (": it was never sealed" if name == DECLARATION else "")
-        raise NotABundleError(
-            where=store.location,
-            detail=detail,
-            fix="A collection that was cut short can be sealed with 'pep-bridge attach'."
-            if name == DECLARATION
-            else "",
-        ) from error
+        if name == DECLARATION:
+            raise not_sealed(store.location) from error
+        raise NotABundleError(where=store.location, detail=f"it has no {name}") from error

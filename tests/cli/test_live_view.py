@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console as RichConsole
 
-from bridge.collection import DeliveryProgress, RecordArrived
+from bridge.collection import DeliveryProgress, HashProgress, RecordArrived, RunState, StateChanged
 from bridge.endpoint import Progress, Record, Stream
 from cli._console import Console
-from cli._live import _Lines, _Screen
+from cli._live import _Lines, _Screen, _Teller
+from cli._progress import Pace, pace_words
 
 MB = 1_000_000
 
@@ -52,6 +53,83 @@ def test_a_rate_that_is_not_known_yet_is_not_shown_as_nothing(capsys: pytest.Cap
 def test_a_delivery_that_is_not_confirmed_does_not_look_finished(capsys: pytest.CaptureFixture[str]) -> None:
     assert "waiting for the last confirmation" in plain(progress(8), capsys)
     assert "waiting" not in plain(progress(8, left_s=0.0), capsys)
+
+
+@dataclass
+class Line:
+    """A line that rests, or whose keys can be pressed."""
+
+    rest: str = ""
+    words: str = ""
+
+
+def test_a_delivery_that_rests_says_why_and_promises_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+    _Lines(Console(as_json=False), Line("quiet hours until 18:00")).on_event(progress(3, left_s=125.0))
+    assert capsys.readouterr().err == "delivered: 3.0 MB of 8.0 MB, quiet hours until 18:00\n"
+
+
+def test_the_end_of_a_delivery_is_told_however_soon_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _Lines(Console(as_json=False))
+    for event in (progress(1), progress(2), progress(8), progress(8, left_s=0.0)):
+        lines.on_event(event)
+    assert capsys.readouterr().err.splitlines()[1:] == ["delivered: 8.0 MB of 8.0 MB"]
+
+
+def drawn(screen: _Screen, width: int = 120) -> str:
+    shown = RichConsole(width=width, height=40, force_terminal=False, record=True)
+    with shown.capture() as captured:
+        shown.print(screen)
+    return captured.get()
+
+
+def bar(screen: _Screen) -> str:
+    return next(line for line in drawn(screen).splitlines() if "━" in line).rstrip()
+
+
+def test_no_bar_is_full_before_the_service_has_said_yes() -> None:
+    screen = _Screen("deliver", Console(as_json=False), "Ctrl-C: stop")
+    screen.on_event(progress(4))
+    assert 55 <= len(bar(screen).rstrip("╺ ")) <= 65
+    screen.on_event(progress(8))
+    assert len(bar(screen)) < 120
+    assert "waiting for the last confirmation" in drawn(screen)
+    screen.on_event(progress(8, left_s=0.0))
+    assert len(bar(screen)) == 120
+
+
+def test_what_an_endpoint_says_of_itself_fills_no_bar_and_ends_with_its_state() -> None:
+    screen = _Screen("collect", Console(as_json=False), "Ctrl-C: detach")
+    record = Record(Stream.PROGRESS, "", datetime.now(UTC), progress=Progress("Collecting", 0, "nearly", 100))
+    screen.on_event(RecordArrived(run_id="", record=record))
+    assert len(bar(screen)) < 120
+    screen.on_event(StateChanged(run_id="", state=RunState.SEALING))
+    assert "━" not in drawn(screen)
+    screen.on_event(HashProgress(run_id="", bytes_done=8 * MB, bytes_total=8 * MB))
+    assert len(bar(screen)) < 120
+
+
+def test_what_is_tried_again_has_a_line_of_its_own_that_is_not_cut_off_by_the_figures() -> None:
+    screen = _Screen("deliver", Console(as_json=False), "Ctrl-C: stop")
+    screen.on_event(progress(3, left_s=125.0, detail="retrying data/a.zip"))
+    assert "retrying data/a.zip" in drawn(screen, width=50)
+    screen.on_event(progress(4, left_s=125.0))
+    assert "retrying" not in drawn(screen)
+
+
+def test_the_keys_are_shown_above_what_ctrl_c_does() -> None:
+    screen = _Screen(
+        "deliver", Console(as_json=False), "Ctrl-C: stop", _Teller(Line(words="limit 8 Mbit/s; keys: - + r"))
+    )
+    assert drawn(screen).splitlines()[-2:] == ["limit 8 Mbit/s; keys: - + r", "Ctrl-C: stop"]
+
+
+def test_hashing_shows_its_rate_and_the_time_left_with_its_spread() -> None:
+    clock = iter(map(float, range(100)))
+    pace = Pace(lambda: next(clock))
+    for done in (2, 4, 5):  # two seconds at 2 MB, one at 1 MB
+        pace.saw(done * MB)
+    words = pace_words(pace.rate, *pace.left(10 * MB))
+    assert words == ["1.7 MB/s now", "about 0:06 left (0:05 to 0:10)"]
 
 
 def test_the_screen_of_a_delivery_shows_the_same_and_what_its_ctrl_c_does() -> None:

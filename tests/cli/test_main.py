@@ -128,3 +128,74 @@ def test_a_misspelt_destination_does_not_become_a_folder(tmp_path: Path) -> None
     assert "known: nas)" in done.stderr
     assert "./nass" in done.stderr
     assert not (ROOT / "nass").exists()
+
+
+def test_a_test_never_writes_into_the_home_of_whoever_runs_it(tmp_path: Path) -> None:
+    done = pep_bridge("history", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert Path(os.environ["PEP_BRIDGE_STATE_DIR"], "journal.sqlite").exists()
+
+
+@pytest.mark.parametrize("state_dir", ["{file}/below", "/proc/nope"])
+@pytest.mark.parametrize("verb", ["history", "status", "attach"])
+def test_a_state_folder_that_cannot_be_used_is_a_usage_error_with_advice(
+    tmp_path: Path, state_dir: str, verb: str
+) -> None:
+    (tmp_path / "file").touch()
+    done = pep_bridge("--state-dir", state_dir.format(file=tmp_path / "file"), verb)
+    assert done.returncode == ExitCode.USAGE
+    assert "error: The state folder " in done.stderr
+    assert "--state-dir" in done.stderr.partition("fix: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verb"),
+    [
+        (("share", "prepare", "--bogus"), "share prepare"),
+        (("stamp", "add"), "stamp add"),
+        (("config", "set", "one"), "config set"),
+        (("watch", "install"), "watch install"),
+        (("--config", "share", "stamp", "list", "--bogus"), "stamp list"),
+        (("--state-dir", "collect", "history", "--bogus"), "history"),
+    ],
+)
+def test_the_document_of_a_usage_error_names_the_verb_with_its_group(arguments: tuple[str, ...], verb: str) -> None:
+    document = json.loads(pep_bridge(*arguments, "--json").stdout)
+    assert document["command"] == verb
+    assert f"'pep-bridge {verb} --help'" in document["errors"][0]["fix"]
+
+
+@pytest.mark.parametrize("verb", ["deliver", "report", "verify"])
+@pytest.mark.parametrize("place", ["plain", "nothing"])
+def test_what_is_no_bundle_is_said_in_the_same_words_by_every_verb(tmp_path: Path, verb: str, place: str) -> None:
+    (tmp_path / "plain").mkdir()
+    to = ["--to", str(tmp_path / "copies")] if verb == "deliver" else []
+    done = pep_bridge(verb, str(tmp_path / place), *to)
+    assert done.returncode == ExitCode.VERIFICATION
+    assert "nothing is there, it is another folder, or it was never sealed" in done.stderr
+    assert "pep-bridge history" in done.stderr
+    assert not (tmp_path / place / "bagit.txt").exists()
+
+
+def stamp_of(folder: Path) -> Path:
+    config = folder / "config.toml"
+    config.write_text("[stamps.east]\nendpoints = ['127.0.0.1']\nshared_disk = true\n", encoding="utf-8")
+    return config
+
+
+@pytest.mark.parametrize("verb", ["collect", "plan"])
+def test_a_log_type_that_no_stamp_has_is_refused_before_anything_is_sent(tmp_path: Path, verb: str) -> None:
+    before = ["--config", str(stamp_of(tmp_path)), "--state-dir", str(tmp_path / "state")]
+    done = pep_bridge(*before, verb, "east", "--to", str(tmp_path), "--log-type", "file,WindowsEvents")
+    assert done.returncode == ExitCode.USAGE
+    assert "no log type 'WindowsEvents'; did you mean WindowsEvent?" in done.stderr
+
+
+def test_a_misspelt_role_is_answered_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    before = ["--config", str(stamp_of(tmp_path)), "--state-dir", str(tmp_path / "state")]
+    done = pep_bridge(*before, "plan", "east", "--to", str(tmp_path), "--role", "Storge,ACS,Gizmo")
+    assert done.returncode == 0, done.stderr
+    assert "no role 'Storge'; did you mean Storage?" in done.stderr
+    assert "'ACS'; did" not in done.stderr
+    assert "'Gizmo'; did" not in done.stderr

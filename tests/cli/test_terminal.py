@@ -23,7 +23,7 @@ def test_control_characters_are_written_out_on_both_streams(capsys: pytest.Captu
     said = capsys.readouterr()
     for text in (said.err, said.out):
         assert not set(text) & set("\x1b\x07\x9b\r\u202e\ud800")
-        assert r"\x1b[2J" in text
+        assert r"\u001b[2J" in text
     assert said.out.startswith("kept:\ttab\nand line")
 
 
@@ -33,7 +33,7 @@ def test_the_live_view_writes_them_out_too() -> None:
     shown = RichConsole(width=200, height=40)
     with shown.capture() as captured:
         shown.print(screen)
-    assert r"\x1b[2J" in captured.get()
+    assert r"\u001b[2J" in captured.get()
     assert "\x1b[2J" not in captured.get()
 
 
