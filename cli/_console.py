@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,8 +93,9 @@ class Console:
         return sys.stderr.isatty()
 
     def say(self, text: str = "") -> None:
-        """A message on stderr."""
-        print(printable(self.scrub.text(text)), file=sys.stderr, flush=True)  # noqa: T201
+        """A message on stderr; where nobody is there any more to read it, the work goes on all the same."""
+        with suppress(OSError):
+            print(printable(self.scrub.text(text)), file=sys.stderr, flush=True)  # noqa: T201
 
     def warn(self, text: str) -> None:
         self.say(f"warning: {text}")

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Protocol
 
 from bridge import collection as events
@@ -155,7 +155,7 @@ class _Screen:
     counts: dict[str, int] = field(default_factory=dict)
     order: dict[str, float] = field(default_factory=dict)
     _landed_at: float = 0.0
-    _lock: Lock = field(default_factory=Lock)
+    _lock: RLock = field(default_factory=RLock)  # a signal handler may come by while it is held
 
     def on_event(self, event: events.Event) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -38,11 +38,11 @@ def interrupts(
     def on_interrupt() -> None:
         nonlocal pressed
         pressed += 1
-        say(leaving if pressed == 1 else stopping)
         if pressed == 1:
             control.detach()
         else:
             control.stop()
+        _say(say, leaving if pressed == 1 else stopping)
 
     has_terminal = _terminal_is_there() and not _hangup_is_ignored()
 
@@ -68,7 +68,7 @@ def script_interrupts(control: ScriptControl, say: Callable[[str], None]) -> Ite
         pressed += 1
         if pressed > 1 or not control.stop():
             raise KeyboardInterrupt
-        say(STOPPING_SCRIPT)
+        _say(say, STOPPING_SCRIPT)
 
     with _handling(dict.fromkeys(_ends(), on_signal)):
         yield
@@ -114,6 +114,12 @@ def _handling(actions: Mapping[str, Callable[[], None]]) -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+def _say(say: Callable[[str], None], text: str) -> None:
+    """In a signal handler: it may have come in the middle of saying something else, which takes no second word."""
+    with suppress(RuntimeError, OSError):
+        say(text)
 
 
 def _let_go_of(descriptors: Iterable[int]) -> None:
