@@ -232,6 +232,15 @@ class SessionGoneError(SessionLostError):
     )
 
 
+class StopUnconfirmedError(SessionLostError):
+    """Run {run} was not stopped, {host} is not to be had: {detail}"""
+
+    fix = (
+        "It still counts as running. Try 'pep-bridge stop {run}' again, or follow what it writes to its end with"
+        " 'pep-bridge attach {run}'."
+    )
+
+
 class HostProcessDiedError(SessionGoneError):
     """The process that ran the command on {host} died in the middle of it: {detail}"""
 
@@ -337,7 +346,7 @@ class SealingError(BridgeError):
 
 
 class StrangersBesideError(SealingError):
-    """The bundle could not be sealed: {where} holds files that are no part of a bundle: {names}"""
+    """The bundle could not be sealed: {where} holds files, not of this run, under a bundle's own names: {names}"""
 
     fix = "Move them out of the bundle's folder, then seal it with 'pep-bridge attach'."
 

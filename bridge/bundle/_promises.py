@@ -163,9 +163,9 @@ class _Reading:
             return frozenset()
         for path, reason, md5 in files:
             self._findings.add(FindingKind.UNHASHED, path, f"never hashed: {reason}")
-            if _is_safe_payload(path):
+            if _is_safe(path):
                 self._ledger.promise_unhashed(path, md5)
-        return frozenset(path for path, _, _ in files if not _is_safe_payload(path))
+        return frozenset(path for path, _, _ in files if not _is_safe(path))
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
@@ -239,11 +239,12 @@ def _refuse_tag(path: str) -> str | None:
     return None if _is_payload(path) else f"it is not under {PAYLOAD}"
 
 
-def _is_safe_payload(path: str) -> bool:
+def _is_safe(path: str) -> bool:
     try:
-        return _is_payload(check_path(path, UNHASHED))
+        check_path(path, UNHASHED)
     except UnsafePathError:
         return False
+    return True
 
 
 def _shown(value: object) -> str:

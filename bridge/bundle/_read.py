@@ -78,6 +78,11 @@ class Bundle:
             known = size is not None and size.path == line.path
             yield PayloadFile(line.path, int(size.value) if known and size else None, line.value)
 
+    def own_files(self) -> frozenset[str]:
+        """What lies beside the payload and is part of the bundle: what the tag manifest lists, and the tag manifest."""
+        lines = parse_manifest(read_chunks(self.store, TAG_MANIFEST, MAX_MANIFEST_BYTES))
+        return frozenset({TAG_MANIFEST, *(line.path for line in lines if isinstance(line, ManifestEntry))})
+
     def _sizes(self) -> Iterator[ManifestEntry]:
         try:
             for line in parse_sizes(read_chunks(self.store, SIZES, MAX_MANIFEST_BYTES)):

@@ -32,13 +32,14 @@ from bridge.errors import (
     StoreError,
     StoreFullError,
     StoreNotFoundError,
-    StrangersBesideError,
     UnsafePathError,
 )
 from bridge.store import Store, check_path
 
 _NAMED_IN_MESSAGE = 5
-_OWN_FILES = frozenset({DECLARATION, BAG_INFO, MANIFEST, TAG_MANIFEST, SIZES, UNHASHED})
+OWN_FILES = frozenset({DECLARATION, BAG_INFO, MANIFEST, TAG_MANIFEST, SIZES, UNHASHED})
+"""What the format itself puts beside the payload; a collection's documents come on top."""
+STRANGER = "it lies beside the payload and is no part of the bundle"
 
 _NO_DIGEST = "found_bytes IS NOT NULL AND in_manifest = 0 AND unhashed = 0"
 _NOT_THERE = "found_bytes IS NULL"
@@ -109,7 +110,8 @@ def seal(
 
     The same arguments give the same bytes, in any store and after any crash. What lies under ``data/`` is listed once
     and must be what the digests say: a file that landed after the hashing stops the seal instead of slipping in. A
-    name that no store could hold safely is recorded as unhashed; nothing is done with the file.
+    name that no store could hold safely, and a file beside the payload that is none of the bundle's own, are recorded
+    as unhashed; nothing is done with them.
 
     Args:
         store: rooted at the bundle.
@@ -143,11 +145,17 @@ def seal(
 
 @dataclass(frozen=True, slots=True)
 class _Payload:
-    """What sealing knows of the payload beside the ledger: its size, and what no checksum proves."""
+    """What sealing knows of the payload beside the ledger: its size, what of it no checksum proves, and what lies
+    beside it without being part of the bundle."""
 
     files: int
     size_bytes: int
     unhashed: tuple[Unhashed, ...]
+    strangers: tuple[Unhashed, ...]
+
+    @property
+    def unproven(self) -> tuple[Unhashed, ...]:
+        return tuple(sorted((*self.unhashed, *self.strangers), key=lambda file: file.path))
 
 
 def _seal(
@@ -163,11 +171,14 @@ def _seal(
     unsafe, beside = _find(store, ledger)
     _refuse_differences(ledger)
     files, size_bytes = ledger.total("found_bytes IS NOT NULL")
-    unproven = tuple(sorted((*given, *unsafe), key=lambda file: file.path))
-    payload = _Payload(files + len(unsafe), size_bytes, unproven)
-    tag_files = _tag_files(ledger, documents, info, payload)
-    _refuse_strangers(store, beside, tag_files)
-    bundle_id = _write_all(store, tag_files, beside)
+    strangers = tuple(
+        Unhashed(path, size, STRANGER)
+        for path, size in beside.items()
+        if path not in OWN_FILES and path not in documents
+    )
+    payload = _Payload(files + len(unsafe), size_bytes, (*given, *unsafe), strangers)
+    bundle_id = _write_all(store, _tag_files(ledger, documents, info, payload), set(beside))
+    unproven = payload.unproven
     return SealedBundle(
         bundle_id, payload.files, size_bytes, len(unproven), sum(file.size_bytes or 0 for file in unproven)
     )
@@ -190,10 +201,10 @@ def _promise(ledger: Ledger, digests: Iterable[FileDigest], unhashed: Iterable[U
     return unread
 
 
-def _find(store: Store, ledger: Ledger) -> tuple[list[Unhashed], set[str]]:
-    """Enters what is there; returns what has an unsafe name, and the files beside the payload."""
+def _find(store: Store, ledger: Ledger) -> tuple[list[Unhashed], dict[str, int]]:
+    """Enters what is there; returns what has an unsafe name, and the files beside the payload with their sizes."""
     unsafe: dict[str, Unhashed] = {}
-    beside: set[str] = set()
+    beside: dict[str, int] = {}
 
     def record(error: UnsafePathError) -> None:
         name = name_of_unsafe(error)
@@ -203,7 +214,7 @@ def _find(store: Store, ledger: Ledger) -> tuple[list[Unhashed], set[str]]:
         if entry.path.startswith(PAYLOAD):
             ledger.find(entry)
         else:
-            beside.add(entry.path)
+            beside[entry.path] = entry.size_bytes
     return list(unsafe.values()), beside
 
 
@@ -229,20 +240,12 @@ def _refuse_differences(ledger: Ledger) -> None:
             )
 
 
-def _refuse_strangers(store: Store, beside: set[str], tag_files: list[_TagFile]) -> None:
-    known = {tag.name for tag in tag_files} | _OWN_FILES
-    strangers = sorted(beside - known)
-    if strangers:
-        named = ", ".join(strangers[:_NAMED_IN_MESSAGE])
-        raise StrangersBesideError(where=store.location, names=named)
-
-
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
 def _checked_documents(documents: Mapping[str, bytes | Path]) -> Mapping[str, bytes | Path]:
     for name in documents:
-        if name in _OWN_FILES or name.startswith(PAYLOAD):
+        if name in OWN_FILES or name.startswith(PAYLOAD):
             raise SealingError(detail=f"{name} is not a name that a document may have")
         check_path(name, "documents")
     return documents
@@ -295,16 +298,18 @@ def _unhashed_document(unread: Iterable[Unhashed]) -> bytes:
 def _bag_info(info: BagInfo, payload: _Payload) -> bytes:
     # No Payload-Oxum beside unhashed files: a quick check by counts alone would call that bag valid.
     proven = ("Payload-Oxum", f"{payload.size_bytes}.{payload.files}")
-    counts = ("Unhashed-Files", str(len(payload.unhashed))) if payload.unhashed else proven
-    return format_bag_info([*info.fields(), counts, ("Bag-Size", in_words(payload.size_bytes))])
+    counts = [] if payload.unhashed else [proven]
+    if payload.unproven:
+        counts.append(("Unhashed-Files", str(len(payload.unproven))))
+    return format_bag_info([*info.fields(), *counts, ("Bag-Size", in_words(payload.size_bytes))])
 
 
 def _tag_files(
     ledger: Ledger, documents: Mapping[str, bytes | Path], info: BagInfo, payload: _Payload
 ) -> list[_TagFile]:
     tag_files = [_document(name, content) for name, content in sorted(documents.items())]
-    if payload.unhashed:
-        tag_files.append(_document(UNHASHED, _unhashed_document(payload.unhashed)))
+    if payload.unproven:
+        tag_files.append(_document(UNHASHED, _unhashed_document(payload.unproven)))
     return [
         *tag_files,
         _TagFile(MANIFEST, lambda: _batched(_manifest_lines(ledger))),

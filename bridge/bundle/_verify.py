@@ -132,6 +132,8 @@ def _compare(row: LedgerRow, promises: Promises, findings: Findings, *, fast: bo
     if row.found_bytes is None:
         if row.path == DECLARATION and not promises.sealed:
             return  # said already: it was never sealed
+        if row.unhashed and not (row.in_manifest or row.path.startswith(PAYLOAD)):
+            return  # no part of the bundle, as the bundle itself says: a copy is made without it
         findings.add(FindingKind.MISSING, row.path, "it is listed and not there")
     elif not (row.in_manifest or row.unhashed):
         _compare_unlisted(row, promises, findings)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+
 from bridge.collection._context import RunContext
 from bridge.collection._finish import Finished, Finisher
 from bridge.collection._outcome import facts_of
 from bridge.collection._plan import Way, choose_way
 from bridge.collection._states import RunState
-from bridge.errors import BridgeError, DeliveryFailedError, SourceMismatchError, StoreError, UnsafePathError
+from bridge.collection._work import cancelling
+from bridge.errors import (
+    BridgeError,
+    DeliveryFailedError,
+    InterruptedRunError,
+    JournalError,
+    SourceMismatchError,
+    StoreError,
+    UnsafePathError,
+)
 from bridge.store import FolderTree, Store
 
 
@@ -20,10 +32,9 @@ class Bundling:
     def seal(self) -> None:
         context = self._context
         bundle = context.output_store().at(context.run.bundle_name)
-        with context.journal.step(context.run.id, "seal"):
-            finished = self._finisher().seal_in_place(
-                bundle, may_be_unreadable=choose_way(context.run.request) is Way.DIRECT
-            )
+        direct = choose_way(context.run.request) is Way.DIRECT
+        with context.journal.step(context.run.id, "seal"), cancelling(lambda: context.control.asked) as cancel:
+            finished = self._finisher(cancel).seal_in_place(bundle, may_be_unreadable=direct)
         self._end_with(finished, bundle.location)
 
     def deliver(self) -> None:
@@ -32,9 +43,16 @@ class Bundling:
         staging = context.output_store().at(name)
         target = context.open(context.run.request.destination, context.access.destination).at(name)
         journal.note_delivery(name, target.location, "begun", run_id=context.run.id)
+        asked = _Asked(context)
         try:
-            with journal.step(context.run.id, "deliver"):
-                finished = self._finisher().deliver_and_seal(staging, target, journal.state_dir)
+            with journal.step(context.run.id, "deliver"), cancelling(asked) as cancel:
+                finished = self._finisher(cancel).deliver_and_seal(staging, target, journal.state_dir)
+        except InterruptedRunError:
+            if not asked.to_stop:
+                raise
+            journal.note_delivery(name, target.location, "failed", error="it was stopped")
+            self._give_the_delivery_up(staging)
+            return
         except (DeliveryFailedError, SourceMismatchError, StoreError) as error:
             journal.note_delivery(name, target.location, "failed", error=str(error))
             self._secure_staging(staging)
@@ -81,12 +99,27 @@ class Bundling:
         else:
             context.note(staging_removed=location)
 
+    def _give_the_delivery_up(self, staging: Store) -> None:
+        """A run that was stopped while it delivered ends with the bundle that lies in its staging place."""
+        context = self._context
+        self._secure_staging(staging)
+        if context.finished is None:
+            raise DeliveryFailedError(
+                store=context.run.request.destination.location,
+                source=staging.location,
+                detail="it was stopped, and the staging copy could not be sealed",
+                fix=f"When it is mended: 'pep-bridge attach {context.run.id}'.",
+            )
+        context.note_end()
+        context.note(staging=staging.location)
+        context.move(RunState.STOPPED, "stopped while it was delivered: the bundle is in its staging place")
+
     def _secure_staging(self, staging: Store) -> None:
         """A delivery that cannot be finished leaves a bundle all the same: the staging copy is sealed."""
         context = self._context
         try:
             with context.journal.step(context.run.id, "seal the staging copy"):
-                finished = self._finisher().seal_in_place(staging)
+                finished = self._finisher(threading.Event()).seal_in_place(staging)
         except BridgeError as error:
             context.warn(f"the staging copy could not be sealed: {error}")
             return
@@ -105,7 +138,7 @@ class Bundling:
             state = RunState.PARTIAL
         context.move(state, bundle=location, **facts_of(finished))
 
-    def _finisher(self) -> Finisher:
+    def _finisher(self, cancel: threading.Event) -> Finisher:
         context = self._context
         context.renew()
         return Finisher(
@@ -117,5 +150,18 @@ class Bundling:
             emit=context.tell,
             warn=context.warn,
             warn_once=context.warn_once,
-            cancel=context.control.interrupt_from_now(),
+            cancel=cancel,
         )
+
+
+class _Asked:
+    """Whether a delivery is to be left or stopped, and which of the two it was."""
+
+    def __init__(self, context: RunContext) -> None:
+        self.to_stop = False
+        self._context = context
+
+    def __call__(self) -> bool:
+        with suppress(JournalError):  # whatever must be written there says so by itself
+            self.to_stop = self._context.stop_asked()
+        return self.to_stop or self._context.control.detach_asked

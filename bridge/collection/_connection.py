@@ -9,26 +9,33 @@ from bridge.collection._context import RunContext, written
 from bridge.collection._events import LineChanged
 from bridge.collection._plan import Plan
 from bridge.collection._ports import LineNews, RunningCommand, SessionIdsJson
-from bridge.collection._watch import Snapshot, Waited, has_ended, look
+from bridge.collection._watch import Waited
 from bridge.errors import (
+    AuthenticationFailedError,
     BridgeError,
     CommandUncertainError,
     EndpointError,
     EndpointUnreachableError,
+    NotPermittedError,
     SessionGoneError,
     SessionLostError,
-    StoreError,
 )
 
 _BEYOND_THE_COLLECTION_S = 2 * 3600
+_LONGEST_IDLE_S = 12 * 3600
+"""What Windows takes at most (MaxIdleTimeoutms of a session configuration, 43,200,000 by default)."""
 
 
 class Connection:
-    """``command`` is what works on the endpoint, while this process holds its session."""
+    """``command`` is what works on the endpoint, while this process holds its session. ``down_since`` (monotonic clock)
+    is when its line broke; ``gone``: the endpoint said that it no longer has the session."""
 
     def __init__(self, context: RunContext) -> None:
         self.command: RunningCommand | None = None
         self.down_since: float | None = None
+        self.gone = False
+        self._refused = False
+        self._asked_at = time.monotonic()
         self._context = context
 
     # -- beginning ----------------------------------------------------------------------------------------------------
@@ -48,13 +55,16 @@ class Connection:
                     context.access.endpoint,
                     plan.commands,
                     line_deadline_s=context.settings.line_deadline_s,
-                    idle_timeout_s=request.timeout_minutes * 60 + _BEYOND_THE_COLLECTION_S,
+                    idle_timeout_s=min(request.timeout_minutes * 60 + _BEYOND_THE_COLLECTION_S, _LONGEST_IDLE_S),
                     before_open=self._remember_opening,
                     before_send=self._remember_session,
                     on_line=self._line_changed,
                 )
         except CommandUncertainError as error:
             self.note_lost(error)
+        except EndpointError:
+            context.note(session=None, command_sent=None)  # nothing runs, so nothing is to be taken back
+            raise
 
     def _remember_opening(self, ids: SessionIdsJson) -> None:
         self._context.note(opening=[*self._context.run.facts.get("opening", ()), dict(ids)])
@@ -80,22 +90,39 @@ class Connection:
         """
         context = self._context
         deadline = time.monotonic() + context.settings.attach_deadline_s
-        seen = Snapshot()
         while True:
             try:
-                self.try_again()
+                self._ask_for_it()
             except SessionGoneError:
                 raise
             except (SessionLostError, EndpointUnreachableError):
-                before, seen = seen, self._look_once()
-                ended = seen.sizes == before.sizes and has_ended(context.output_store(), seen)
-                asked = context.stop_asked() or context.control.detach_asked
-                if ended or asked or time.monotonic() >= deadline:
+                same = not context.output.try_look()
+                ended = same and context.output.trouble is None and context.output.log_has_ended()
+                if ended or context.stop_asked() or context.control.asked or time.monotonic() >= deadline:
                     raise
             else:
                 return
 
-    def try_again(self) -> None:
+    def ask_again(self) -> bool:
+        """Asks for a lost session now and then, as long as that makes sense; whether it is back."""
+        context = self._context
+        if self.gone or self._refused or time.monotonic() - self._asked_at < context.settings.reattach_s:
+            return False
+        try:
+            self._ask_for_it()
+        except SessionGoneError:
+            return False
+        except (AuthenticationFailedError, NotPermittedError) as error:
+            self._refused = True  # asked again every minute, a changed password would lock the account
+            context.warn(f"the session is not asked for again: {error}")
+        except EndpointError as error:
+            context.tell(LineChanged(run_id=context.run.id, state="lost", detail=context.scrubber.text(str(error))))
+        else:
+            context.tell(LineChanged(run_id=context.run.id, state="up", detail="the session was taken back"))
+            return True
+        return False
+
+    def _ask_for_it(self) -> None:
         """Asks for the session once.
 
         Raises:
@@ -103,20 +130,31 @@ class Connection:
             EndpointError: it is not to be had now.
         """
         context = self._context
-        self.command = context.ports.endpoint.attach(
-            context.run.request.stamp,
-            context.access.endpoint,
-            context.run.facts["session"],
-            deadline_s=min(context.settings.line_patience_s, context.settings.attach_deadline_s),
-            line_deadline_s=context.settings.line_deadline_s,
-            on_line=self._line_changed,
-        )
-
-    def _look_once(self) -> Snapshot:
         try:
-            return look(self._context.output_store(), self._context.output_folder)
-        except StoreError:
-            return Snapshot()
+            self.command = context.ports.endpoint.attach(
+                context.run.request.stamp,
+                context.access.endpoint,
+                context.run.facts["session"],
+                deadline_s=min(context.settings.line_patience_s, context.settings.attach_deadline_s),
+                line_deadline_s=context.settings.line_deadline_s,
+                on_line=self._line_changed,
+            )
+        except SessionGoneError:
+            self.gone = True
+            raise
+        finally:
+            self._asked_at = time.monotonic()
+
+    def lose(self, error: SessionLostError) -> None:
+        """The session is lost; it may be had back."""
+        if self.down_since is None:
+            self.down_since = time.monotonic()
+            if self.command is not None:
+                self._context.output.heard()  # until now it answered
+        self.gone = self.gone or isinstance(error, SessionGoneError)
+        self._asked_at = time.monotonic()
+        self.command = None
+        self.note_lost(error)
 
     def note_lost(self, error: BridgeError) -> None:
         context = self._context
@@ -133,11 +171,13 @@ class Connection:
         return f"{', '.join(answering)} answer" if answering else "no machine of the endpoint answers"
 
     def _line_changed(self, news: LineNews) -> None:
+        context = self._context
         if news.state == "up":
             self.down_since = None
+            context.output.heard()
         elif self.down_since is None:
             self.down_since = time.monotonic()
-        context = self._context
+            context.output.heard()  # until now it answered
         context.tell(
             LineChanged(
                 run_id=context.run.id,
@@ -154,37 +194,67 @@ class Connection:
         """Leaves no session behind. One that was lost while its collection may still run is left alone."""
         context = self._context
         how = context.run.facts["end"].get("how")
-        with suppress(EndpointError):
+        try:
             if self.command is not None:
                 self.command.close()
             elif context.run.facts.get("session") and how not in {Waited.STILL, Waited.OVERDUE}:
-                self._end_on_the_endpoint(context.run.facts["session"])
+                self.end_on_the_endpoint()
+        except AuthenticationFailedError:
+            return  # a wrong password is tried once
+        except EndpointError as error:
+            context.tell(LineChanged(run_id=context.run.id, state="lost", detail=context.scrubber.text(str(error))))
         self.command = None
-        self.end_what_was_opened()
+        with suppress(AuthenticationFailedError):
+            self.end_what_was_opened()
 
     def forget(self) -> None:
         """Ends and forgets a session in which nothing ever ran."""
         with suppress(EndpointError):
-            self._end_on_the_endpoint(self._context.run.facts["session"])
+            self.end_on_the_endpoint()
+        self.gone = False
         self._context.note(session=None, command_sent=None)
 
     def end_what_was_opened(self) -> None:
         """A process that was killed, or lost its line, between opening a session and sending its command left it idle:
-        such sessions count against the five that Windows allows an account. One try each; in the end they time out."""
+        such sessions count against the five that Windows allows an account. One try each; in the end they time out.
+
+        Raises:
+            AuthenticationFailedError: the credentials were refused; they are tried once.
+        """
         context = self._context
         for run in context.journal.runs(stamp=context.run.stamp):
             if run.facts.get("opening") and (run.id == context.run.id or run.state.is_final):
                 for ids in run.facts["opening"]:
-                    with suppress(EndpointError):
-                        self._end_on_the_endpoint(ids)
+                    try:
+                        self._end_session(ids)
+                    except AuthenticationFailedError:
+                        raise
+                    except EndpointError as error:
+                        detail = context.scrubber.text(f"a session that is left over could not be ended: {error}")
+                        context.tell(LineChanged(run_id=context.run.id, state="lost", detail=detail))
                 context.journal.note(run.id, opening=None)
         context.renew()
 
+    def release(self) -> None:
+        """Closes this process's side of a session that was left to the endpoint."""
+        if self.command is not None:
+            self.command.close()
+            self.command = None
+
     def leave(self) -> None:
         """Closes this process's side where the endpoint has nothing more to do."""
-        if self.command is not None and not self._context.run.state.is_collecting:
+        run = self._context.run
+        if self.command is not None and (run.facts.get("end") or not run.state.is_collecting):
             with suppress(EndpointError):
                 self.command.close()
 
-    def _end_on_the_endpoint(self, ids: SessionIdsJson) -> None:
+    def end_on_the_endpoint(self) -> None:
+        """Ends the run's session, and with it what runs there; one that the endpoint no longer has is no error.
+
+        Raises:
+            EndpointError: the machine is not to be had, or refuses.
+        """
+        self._end_session(self._context.run.facts["session"])
+
+    def _end_session(self, ids: SessionIdsJson) -> None:
         self._context.ports.endpoint.end(self._context.run.request.stamp, self._context.access.endpoint, ids)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bridge.collection._events import Event, StateChanged, Warned
+from bridge.collection._events import Event, Landed, StateChanged, Warned
 from bridge.collection._finish import Finished
 from bridge.collection._journal import Journal, RunRecord
 from bridge.collection._outcome import Outcome, exit_code_of, outcome_of
@@ -20,12 +20,14 @@ from bridge.collection._ports import Ports
 from bridge.collection._request import Access, Place
 from bridge.collection._settings import Settings
 from bridge.collection._states import RunState
+from bridge.collection._watch import OutputFolder, Snapshot
 from bridge.collection._work import Control
 from bridge.errors import BridgeError, ExitCode, JournalError, StoreError
 from bridge.secrets import Credential, Secret
 from bridge.store import Store
 
 _STOP_LOOK_S = 1.0
+_TICK_S = 0.25
 _MOST_WARNINGS = 200
 
 
@@ -41,8 +43,9 @@ class Wishes:
 class RunContext:
     """What every phase of a run works with.
 
-    ``run`` is the journal's record, renewed by ``move`` and ``note``. A phase that cannot go on, and must not end the
-    run, sets ``pause`` to what the process ends with. ``errors`` are told in the outcome.
+    ``run`` is the journal's record, renewed by ``move`` and ``note``; ``output`` is where the endpoint writes. A phase
+    that cannot go on, and must not end the run, sets ``pause`` to what the process ends with. ``errors`` are told in
+    the outcome.
     """
 
     def __init__(
@@ -68,6 +71,9 @@ class RunContext:
         self.errors: list[BridgeError] = []
         self.pause: ExitCode | None = None
         self.finished: Finished | None = None
+        self.output = OutputFolder(
+            self.output_store, lambda: self.output_folder, on_change=self._tell_landed, on_trouble=self.warn
+        )
         self._on_event = on_event
         self._telling = threading.Lock()
         self._stores: dict[str, Store] = {}
@@ -91,6 +97,13 @@ class RunContext:
         self.journal.note(self.run.id, **facts)
         self.renew()
 
+    def note_end(self, **facts: Any) -> None:
+        """Notes how the collection has ended; with that a stop is answered, and the next request is a new one."""
+        self.journal.note_end(self.run.id, **facts)
+        self._stop_seen = False
+        self.control.stop_is_answered()
+        self.renew()
+
     def renew(self) -> None:
         """Reads the run again, which somebody else may have changed."""
         self.run = self.journal.run(self.run.id)
@@ -98,6 +111,11 @@ class RunContext:
     @property
     def run_dir(self) -> Path:
         return run_folder(self.journal.state_dir, self.run.id)
+
+    def may_be_on_the_stamp(self) -> bool:
+        """Whether commands of this run may work there now: sent, or perhaps sent when a process was killed."""
+        locked = self.run.state is RunState.LOCKED
+        return self.run.state.is_collecting or (locked and bool(self.run.facts.get("session")))
 
     # -- times --------------------------------------------------------------------------------------------------------
 
@@ -147,6 +165,16 @@ class RunContext:
             _, self._stop_seen = self.journal.state(self.run.id)
         return self._stop_seen
 
+    def wait(self, seconds: float) -> bool:
+        """Pauses; true as soon as the run is to be left or stopped, by whomever."""
+        deadline = time.monotonic() + seconds
+        while not (self.control.asked or self.stop_asked()):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return False
+            time.sleep(min(left_s, _TICK_S))
+        return True
+
     def warn(self, text: str) -> None:
         text = self.scrubber.text(text)
         if text not in self._warnings and len(self._warnings) < _MOST_WARNINGS:
@@ -165,6 +193,11 @@ class RunContext:
         if self._on_event is not None:
             with self._telling:
                 self._on_event(event)
+
+    def _tell_landed(self, snapshot: Snapshot) -> None:
+        self.tell(
+            Landed(run_id=self.run.id, files=snapshot.files, size_bytes=snapshot.size_bytes, roles=dict(snapshot.roles))
+        )
 
     def outcome(self) -> Outcome:
         code = self.pause if self.pause is not None else exit_code_of(self.run)

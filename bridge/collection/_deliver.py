@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.bundle import Bundle, FindingKind, Verdict, read_bundle, verify
+from bridge.bundle import DECLARATION, Bundle, FindingKind, Verdict, read_bundle, verify
 from bridge.collection._events import DeliveryProgress, Event, Waiting, Warned
 from bridge.collection._journal import Journal
 from bridge.collection._parts import open_place
 from bridge.collection._plan import PAYLOAD
 from bridge.collection._request import Place
 from bridge.collection._settings import Settings
-from bridge.collection._work import Control
+from bridge.collection._work import Control, cancelling
 from bridge.errors import (
     BridgeError,
     DeliveryFailedError,
@@ -44,7 +44,6 @@ from bridge.store.transfer import (
     transfer,
 )
 
-DECLARATION = "bagit.txt"
 _TAG_MANIFEST = "tagmanifest-sha256.txt"
 
 
@@ -52,8 +51,9 @@ _TAG_MANIFEST = "tagmanifest-sha256.txt"
 class Delivered:
     """A bundle that is whole in another store.
 
-    ``files_skipped`` were there already. ``unchecked`` says why the copy could not be looked at afterwards, where the
-    store forbids it; every file was confirmed by the service all the same.
+    ``files_skipped`` were there already. ``left_out`` lie beside the payload, or have names that are not safe, and are
+    no part of the bundle. ``unchecked`` says why the copy could not be looked at afterwards, where the store forbids
+    it; every file was confirmed by the service all the same.
     """
 
     bundle: str
@@ -63,11 +63,12 @@ class Delivered:
     size_bytes: int
     bytes_sent: int
     files_skipped: int
+    left_out: tuple[str, ...] = ()
     unchecked: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """``data`` of the ``--json`` document of ``deliver``."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__} | {"left_out": list(self.left_out)}
 
 
 def deliver(
@@ -100,7 +101,7 @@ def deliver(
         JournalError: the journal cannot be used.
     """
     settings = settings or Settings()
-    interrupt = (control or Control()).interrupt_from_now()
+    control = control or Control()
     name = _name_of(bundle)
     source = open_store(bundle, source_access)
     try:
@@ -108,7 +109,7 @@ def deliver(
         try:
             sealed = read_bundle(source)
             target = target_root.at(name)
-            with Journal(state_dir) as journal:
+            with Journal(state_dir) as journal, cancelling(lambda: control.asked) as interrupt:
                 return _Delivery(
                     sealed,
                     source=source,
@@ -148,6 +149,7 @@ class _Delivery:
         self._interrupt = interrupt
         self._files = 0
         self._size_bytes = 0
+        self._left_out: list[str] = []
 
     def run(self) -> Delivered:
         self._refuse_another_bundle()
@@ -167,6 +169,7 @@ class _Delivery:
             size_bytes=self._size_bytes,
             bytes_sent=bytes_sent,
             files_skipped=skipped,
+            left_out=tuple(self._left_out),
             unchecked=unchecked,
         )
 
@@ -211,11 +214,16 @@ class _Delivery:
     def _items(self) -> Iterator[TransferItem]:
         """Payload with the digests of the manifest, and the bundle's other files; nothing that no manifest knows."""
         expected = {file.path: file.sha256 for file in self._sealed.files()}
+        own = self._sealed.own_files()
         seen = set()
-        for entry in self._source.list():
+        for entry in self._source.list(on_unsafe=lambda error: self._leave_out(str(error.fields["path"]))):
             if entry.path == DECLARATION:
                 continue
-            if entry.path.startswith(f"{PAYLOAD}/") and entry.path not in expected and not self._sealed.unhashed_files:
+            is_payload = entry.path.startswith(f"{PAYLOAD}/")
+            if not is_payload and entry.path not in own:
+                self._leave_out(entry.path)
+                continue
+            if is_payload and entry.path not in expected and not self._sealed.unhashed_files:
                 raise VerificationFailedError(
                     where=self._source.location,
                     detail=f"{entry.path} is not in its manifest",
@@ -230,6 +238,10 @@ class _Delivery:
                 detail=f"{missing[0]} is missing" + (f", and {len(missing) - 1} more" if len(missing) > 1 else ""),
                 fix="See all differences with 'pep-bridge verify'.",
             )
+
+    def _leave_out(self, name: str) -> None:
+        self._left_out.append(name)
+        self._tell(Warned(run_id="", text=f"{name} is no part of the bundle, or not safe to use: it is not delivered"))
 
     def _item(self, path: str, sha256: str | None) -> TransferItem:
         entry = self._source.stat(path)

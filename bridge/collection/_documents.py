@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import bridge
+from bridge.bundle import OWN_FILES
 from bridge.collection._journal import RunRecord
 from bridge.collection._session_log import read_session
 from bridge.endpoint import Stream
 from bridge.secrets import Scrubber
 
 COLLECTION_SCHEMA_VERSION = 1
+BUNDLE_FILES = OWN_FILES | {"collection.json", "coverage.json", "session.jsonl", "report.html"}
+"""What may lie beside the payload of a bundle that a run makes."""
 SOFTWARE = f"pep-bridge {bridge.__version__}"
 
 DATA_WARNING = (

@@ -28,7 +28,7 @@ class Driver:
             lambda: [context.open(place, secret) for place, secret in context.places()],
             settings=context.settings.lock,
             now=context.ports.now,
-            wait=context.control.wait,
+            wait=context.wait,
             warn=context.warn,
         )
         self._connection = Connection(context)
@@ -70,8 +70,8 @@ class Driver:
         """Ends the run as failed, unless the endpoint may be working for it, or it was only interrupted."""
         context = self._context
         context.errors.append(error)
-        state = context.run.state
-        if isinstance(error, (JournalError, InterruptedRunError)) or state.is_collecting or state.is_final:
+        interrupted = isinstance(error, (JournalError, InterruptedRunError))
+        if interrupted or context.may_be_on_the_stamp() or context.run.state.is_final:
             context.pause = error.exit_code
             return
         with suppress(JournalError):

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from bridge.collection._connection import Connection
 from bridge.collection._context import RunContext, written
-from bridge.collection._events import Landed, Waiting
+from bridge.collection._events import Waiting
 from bridge.collection._lock import COOL_DOWN
 from bridge.collection._locks import StampLocks
 from bridge.collection._plan import Way, choose_way
 from bridge.collection._ports import CommandEnd
 from bridge.collection._states import RunState
-from bridge.collection._watch import Snapshot, Waited, look, wait_for_output
+from bridge.collection._watch import Waited, wait_for_output
 from bridge.errors import (
     BridgeError,
     EndpointError,
+    InterruptedRunError,
     SessionLostError,
     StampBusyError,
-    StoreError,
     TimeLimitError,
 )
 
@@ -53,7 +52,7 @@ class Ending:
         elif end.failure is not None and end.state == "failed":
             document["failure"] = end.failure.to_json()
             context.errors.append(_as_busy(end, context.run.stamp) or end.failure)
-        context.note(end=context.scrubber.value(document), command_ended=written(context.ports.now()))
+        context.note_end(end=context.scrubber.value(document), command_ended=written(context.ports.now()))
         self.settle_and_free()
 
     def output_ended(self, waited: Waited, error: SessionLostError) -> None:
@@ -61,7 +60,7 @@ class Ending:
         context = self._context
         context.warn(f"the session was lost and {_HOW_IT_WAS_LOST[waited]}")
         state = "stopped" if waited is Waited.INTERRUPTED else "lost"
-        context.note(
+        context.note_end(
             end={"state": state, "how": str(waited), "detail": str(error)}, command_ended=written(context.ports.now())
         )
         self.settle_and_free()
@@ -70,49 +69,59 @@ class Ending:
         """The stamp is free again; what landed is looked at, and the run goes on to its bundle."""
         context = self._context
         state = context.run.facts["end"]["state"]
-        snapshot = self._settle(state)
+        self._settle(state)
         if not context.run.facts.get("stamp_freed"):
             self._free_the_stamp(stopped=state in {"stopped", "overdue"})
         self._connection.end()
-        if snapshot.files == 0 and state != "completed":
+        if context.output.snapshot.files == 0 and state != "completed":
             self._nothing_arrived(state)
             return
         staged = choose_way(context.run.request) is Way.STAGED
         context.move(RunState.DELIVERING if staged else RunState.SEALING, sealed=written(context.ports.now()))
 
-    def _settle(self, state: str) -> Snapshot:
-        """Waits until nothing lands any more. Output may come after its command has ended, or was stopped."""
+    def _settle(self, state: str) -> None:
+        """Waits until nothing lands any more. Output may come after its command has ended, or was stopped.
+
+        Raises:
+            InterruptedRunError: the operator leaves meanwhile. Who asks to stop waits no longer: it goes on.
+            StoreError: the output cannot be seen, so nobody knows what has arrived.
+        """
         context = self._context
-        last = Snapshot()
         stopped = state in {"stopped", "overdue"}
+        waited = wait_for_output(
+            context.output,
+            poll_s=min(context.settings.watch_s, max(0.05, context.settings.settle_s / 4)),
+            still_s=self._still_s(state, stopped=stopped),
+            deadline_s=context.settings.late_s + context.settings.stall_s,
+            interrupted=context.wait,
+            from_now=True,
+        )
+        if waited is Waited.INTERRUPTED:
+            if not context.stop_asked():
+                raise InterruptedRunError(
+                    detail="the collection has ended, its bundle is not sealed yet",
+                    fix=f"Go on with 'pep-bridge attach {context.run.id}'.",
+                )
+            context.note_end()
+            context.output.look()
+        elif stopped and waited is Waited.OVERDUE:
+            context.warn("the collection was stopped, and goes on all the same: what has arrived until now is sealed")
+            context.note(end={**context.run.facts["end"], "how": str(waited)})
 
-        def note(snapshot: Snapshot) -> None:
-            nonlocal last
-            last = snapshot
-            context.tell(landed(context.run.id, snapshot))
-
-        try:
-            none_yet = state == "completed" and look(context.output_store(), context.output_folder).files == 0
-        except StoreError:
-            none_yet = False
-        still_s = context.settings.late_s if none_yet else context.settings.settle_s
+    def _still_s(self, state: str, *, stopped: bool) -> float:
+        """For how long nothing must change, which is told where it is longer than a moment."""
+        context = self._context
         if stopped:
             still_s = context.settings.after_stop_s
             reason = f"whether more arrives after the stop, until nothing has changed for {still_s:g} s"
             context.tell(Waiting(run_id=context.run.id, reason=reason))
-        waited = wait_for_output(
-            context.output_store(),
-            context.output_folder,
-            poll_s=min(context.settings.watch_s, max(0.05, context.settings.settle_s / 4)),
-            still_s=still_s,
-            deadline_s=context.settings.late_s + context.settings.stall_s,
-            interrupted=_pause,
-            on_change=note,
-        )
-        if stopped and waited is Waited.OVERDUE:
-            context.warn("the collection was stopped, and goes on all the same: what has arrived until now is sealed")
-            context.note(end={**context.run.facts["end"], "how": str(waited)})
-        return last
+            return still_s
+        context.output.try_look()
+        none_yet = state == "completed" and context.output.trouble is None and context.output.snapshot.files == 0
+        if none_yet:
+            reason = f"output may come late: none has arrived yet, it is waited for {context.settings.late_s:g} s"
+            context.tell(Waiting(run_id=context.run.id, reason=reason))
+        return context.settings.late_s if none_yet else context.settings.settle_s
 
     def _free_the_stamp(self, *, stopped: bool) -> None:
         """Gives the lock back. Where the session was lost and the collection was not seen to end, it may still run: the
@@ -128,6 +137,7 @@ class Ending:
             else:
                 self._locks.leave()
                 until = context.latest_end(context.command_sent())
+                context.note(on_stamp_until=written(until))  # for whoever collects to another place, without our lock
                 context.warn(f"the collection may still run: the stamp stays locked until {until:%Y-%m-%d %H:%M:%SZ}")
         context.note(stamp_freed=True)
 
@@ -156,11 +166,6 @@ class Ending:
         )
 
 
-def landed(run_id: str, snapshot: Snapshot) -> Landed:
-    """What stands in the output folder, as it is told."""
-    return Landed(run_id=run_id, files=snapshot.files, size_bytes=snapshot.size_bytes, roles=dict(snapshot.roles))
-
-
 def _as_busy(end: CommandEnd, stamp: str) -> StampBusyError | None:
     if end.error is None or not end.error.error_id.startswith(_COLLECTION_IN_PROGRESS):
         return None
@@ -170,8 +175,3 @@ def _as_busy(end: CommandEnd, stamp: str) -> StampBusyError | None:
         fix="Wait until that collection has ended, or use --queue, which waits.",
         until=None,
     )
-
-
-def _pause(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False

@@ -13,9 +13,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bridge.bundle import BagInfo, FileDigest, SealedBundle, Unhashed, read_bundle, render_report, seal
+from bridge.bundle import (
+    DECLARATION,
+    BagInfo,
+    FileDigest,
+    SealedBundle,
+    Unhashed,
+    read_bundle,
+    render_report,
+    seal,
+)
 from bridge.collection._deliver import show_transfer
-from bridge.collection._documents import DATA_WARNING, SOFTWARE, collection_document, encode
+from bridge.collection._documents import BUNDLE_FILES, DATA_WARNING, SOFTWARE, collection_document, encode
 from bridge.collection._events import Event, HashProgress
 from bridge.collection._journal import RunRecord
 from bridge.collection._plan import PAYLOAD
@@ -45,7 +54,7 @@ from bridge.store.transfer import (
     transfer,
 )
 
-DECLARATION = "bagit.txt"
+_MOST_STRANGERS_NAMED = 20
 _ASSESSED = "assessed.json"
 _TELL_EVERY_S = 0.2
 
@@ -86,8 +95,10 @@ class Finisher:
 
         A file that lands meanwhile makes the seal refuse; the payload is then looked at anew.
         """
-        if (sealed := _sealed_already(bundle)) is not None:
+        if (sealed := self._sealed_already(bundle)) is not None:
             return self._finished(sealed, ())
+        self._refuse_planted(bundle)
+        self._name_strangers(bundle)
         attempt = 1
         while True:
             digests, unhashed = self._hash(bundle, may_be_unreadable=may_be_unreadable)
@@ -95,7 +106,7 @@ class Finisher:
             try:
                 sealed = seal(bundle, digests=digests, documents=documents, info=self._info(), unhashed=unhashed)
             except SealingError as error:
-                if attempt >= self.settings.seal_attempts or isinstance(error, StrangersBesideError):
+                if attempt >= self.settings.seal_attempts:
                     raise
                 attempt += 1
                 self.warn(f"sealing starts again: {error}")
@@ -108,19 +119,20 @@ class Finisher:
         Raises:
             DeliveryFailedError: it can be called again and goes on where it was.
         """
-        if (delivered := _sealed_already(target)) is not None:  # killed later: the staging copy may be half removed
-            finished = self._finished(delivered, ())
-            unsafe = len(_unsafe_names(staging))
-            return replace(finished, unchecked_files=max(finished.unchecked_files, unsafe))
+        if (delivered := self._sealed_already(target)) is not None:  # killed later: staging may be half removed
+            left = len(_unsafe_names(staging)) + len(self._strangers(staging))
+            return _with_left(self._finished(delivered, ()), left)
+        if self._sealed_already(staging) is None:
+            self._refuse_planted(staging)
         attempt = 1
         while True:
             try:
                 digests, unsafe = self._transfer(staging, target, state_dir)
+                left = unsafe + self._name_strangers(staging)
                 self._seal_staging(staging, digests)
-                finished = self._finished(self.seal_known(target, digests), ())
-                return replace(finished, unchecked_files=max(finished.unchecked_files, unsafe))
+                return _with_left(self._finished(self.seal_known(target, digests), ()), left)
             except (SealingError, SourceMismatchError) as error:
-                if attempt >= self.settings.seal_attempts or isinstance(error, StrangersBesideError):
+                if attempt >= self.settings.seal_attempts:
                     raise
                 attempt += 1
                 self.warn(f"the delivery looks again at what landed: {error}")
@@ -169,9 +181,58 @@ class Finisher:
 
     def seal_known(self, bundle: Store, digests: Sequence[FileDigest]) -> SealedBundle:
         """Seals a bundle whose payload was hashed on its way."""
-        if (sealed := _sealed_already(bundle)) is not None:
+        if (sealed := self._sealed_already(bundle)) is not None:
             return sealed
         return seal(bundle, digests=digests, documents=self._describe(bundle, digests), info=self._info())
+
+    # -- what is not ours ---------------------------------------------------------------------------------------------
+
+    def _sealed_already(self, bundle: Store) -> SealedBundle | None:
+        """What an earlier attempt sealed before it was killed: ``bagit.txt`` is written last. One that stands there
+        before this run has described anything is not its own."""
+        if not (self.run_dir / _ASSESSED).exists():
+            return None
+        try:
+            bundle.stat(DECLARATION)
+        except (StoreNotFoundError, StoreAccessError):
+            return None
+        try:
+            found = read_bundle(bundle)
+        except NotABundleError:
+            return None
+        files, size_bytes = 0, 0
+        for entry in bundle.list(PAYLOAD, on_unsafe=lambda error: None):
+            files += 1
+            size_bytes += entry.size_bytes
+        return SealedBundle(found.bundle_id, files, size_bytes, found.unhashed_files)
+
+    def _refuse_planted(self, bundle: Store) -> None:
+        """Before the first seal nothing can lie there under a bundle's own names but what the stamp, or somebody else,
+        put there: it would be written over, or taken for the bundle's word."""
+        if (self.run_dir / _ASSESSED).exists():
+            return
+        planted = [entry.path for entry in bundle.list(on_unsafe=lambda _: None) if entry.path in BUNDLE_FILES]
+        if planted:
+            raise StrangersBesideError(where=bundle.location, names=", ".join(planted))
+
+    def _strangers(self, bundle: Store) -> list[str]:
+        """Files beside the payload that are no part of a bundle."""
+        return [
+            entry.path
+            for entry in bundle.list(on_unsafe=lambda _: None)
+            if not entry.path.startswith(f"{PAYLOAD}/") and entry.path not in BUNDLE_FILES
+        ]
+
+    def _name_strangers(self, bundle: Store) -> int:
+        """Says what lies beside the payload, and how many files that are: they are left where they are."""
+        strangers = self._strangers(bundle)
+        for path in strangers[:_MOST_STRANGERS_NAMED]:
+            self.warn_once(
+                f"{path} lies beside the payload in {bundle.location}: it is left there, no part of the bundle"
+            )
+        if (more := len(strangers) - _MOST_STRANGERS_NAMED) > 0:
+            self.warn_once(f"{more} more files lie beside the payload in {bundle.location}; unhashed.json names them")
+        return len(strangers)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -276,21 +337,9 @@ def _item(entry: Entry) -> TransferItem:
     return TransferItem(entry.path, entry.size_bytes, etag=entry.etag)
 
 
-def _sealed_already(bundle: Store) -> SealedBundle | None:
-    """What an earlier attempt sealed before it was killed: ``bagit.txt`` is written last."""
-    try:
-        bundle.stat(DECLARATION)
-    except (StoreNotFoundError, StoreAccessError):
-        return None
-    try:
-        found = read_bundle(bundle)
-    except NotABundleError:
-        return None
-    files, size_bytes = 0, 0
-    for entry in bundle.list(PAYLOAD, on_unsafe=lambda error: None):
-        files += 1
-        size_bytes += entry.size_bytes
-    return SealedBundle(found.bundle_id, files, size_bytes, found.unhashed_files)
+def _with_left(finished: Finished, left: int) -> Finished:
+    """A bundle beside which files were left where they are, undelivered."""
+    return replace(finished, unchecked_files=max(finished.unchecked_files, left))
 
 
 def _unsafe_names(bundle: Store) -> list[UnsafePathError]:

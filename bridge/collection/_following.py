@@ -6,13 +6,13 @@ import time
 
 from bridge.collection._connection import Connection
 from bridge.collection._context import RunContext
-from bridge.collection._ending import Ending, landed
+from bridge.collection._ending import Ending
 from bridge.collection._events import LineChanged, RecordArrived
 from bridge.collection._locks import StampLocks
 from bridge.collection._ports import CommandEnd
 from bridge.collection._session_log import SessionLog, scrubbed
 from bridge.collection._states import RunState
-from bridge.collection._watch import Snapshot, Waited, Watcher, wait_for_output
+from bridge.collection._watch import Waited, Watcher, wait_for_output
 from bridge.collection._work import Leave, Lost, follow
 from bridge.endpoint import Record
 from bridge.errors import (
@@ -20,8 +20,8 @@ from bridge.errors import (
     EndpointUnreachableError,
     ExitCode,
     InterruptedRunError,
-    SessionGoneError,
     SessionLostError,
+    StopUnconfirmedError,
 )
 
 
@@ -35,7 +35,7 @@ class Following:
         self._ending = ending
         self._working_since: float | None = None
         self._told_of_the_others = False
-        self._landed = False
+        self._heard_a_record = False
 
     def come_back(self) -> None:
         """A run that was left to the endpoint is followed again."""
@@ -51,11 +51,12 @@ class Following:
             self._take_session_back()
         self._working_since = time.monotonic()
         connection.down_since = None
-        with self._watcher() as watcher:
+        watcher = Watcher(context.output, poll_s=context.settings.watch_s, look_for_end=connection.is_long_down)
+        with watcher:
             ended = self._follow_command(watcher)
         match ended:
             case Lost(error=error):
-                self._without_session(error, max(watcher.changed_at, connection.down_since or time.monotonic()))
+                self._without_session(error)
             case CommandEnd(state="disconnected"):
                 self._detached()
             case CommandEnd():
@@ -81,6 +82,8 @@ class Following:
                 command,
                 on_record=lambda record: self._record_arrived(log, record),
                 leave=lambda: self._wanted(watcher),
+                insist=self._insist_on_the_stop,
+                stop_s=context.settings.stop_s,
             )
             if log.lost:
                 context.warn(f"{log.lost} records could not be written to {log.path}: is the disk full?")
@@ -99,16 +102,25 @@ class Following:
             return Leave.OVERDUE
         if self._connection.is_long_down():
             self._tell_of_the_other_machines()
-            if watcher.has_ended:
+            if watcher.has_ended or context.output.silent_s() >= context.settings.stall_s:
                 return Leave.ABANDON
         return Leave.STAY
 
     def _is_working(self) -> bool:
-        if self._landed:
+        if self._heard_a_record or self._context.output.snapshot.files:
             return True
         return self._working_since is not None and time.monotonic() - self._working_since > (
             self._context.settings.started_s
         )
+
+    def _insist_on_the_stop(self) -> None:
+        """The endpoint has taken the stop and not heeded it: its session is ended, and what runs in it with it."""
+        context = self._context
+        context.warn("the endpoint has not confirmed the stop; its session is ended")
+        try:
+            self._connection.end_on_the_endpoint()
+        except EndpointError as error:
+            context.warn(f"the session could not be ended: {error}")
 
     def _tell_of_the_other_machines(self) -> None:
         if not self._told_of_the_others:
@@ -119,8 +131,12 @@ class Following:
     def _detached(self) -> None:
         context = self._context
         context.move(RunState.DETACHED)
+        self._warn_of_a_short_idle_time()
         if context.wishes.detach and not context.control.detach_asked:
             context.pause = ExitCode.OK
+            return
+        if context.control.wait_for_stop(context.settings.second_thoughts_s):
+            self._connection.release()  # the stop goes over a session that is taken back
             return
         run_id = context.run.id
         context.errors.append(
@@ -131,68 +147,62 @@ class Following:
         )
         context.pause = ExitCode.INTERRUPTED
 
+    def _warn_of_a_short_idle_time(self) -> None:
+        """Windows ends a session that nobody attended for its idle time-out, and what runs in it."""
+        context = self._context
+        idle_s = (context.run.facts.get("session") or {}).get("idle_timeout_s")
+        left_s = (context.latest_end(context.command_sent()) - context.ports.now()).total_seconds()
+        if isinstance(idle_s, int) and idle_s < left_s:
+            hours = f"{idle_s / 3600:.1f}".removesuffix(".0")
+            context.warn(f"the endpoint keeps a session for {hours} hours without anybody: attach before that")
+
     # -- without one --------------------------------------------------------------------------------------------------
 
-    def _without_session(self, error: SessionLostError, still_since: float) -> None:
-        """The collection may go on without us: its output folder tells until when. Nobody has seen a change there
-        since ``still_since``."""
+    def _without_session(self, error: SessionLostError) -> None:
+        """The collection may go on without us: its output folder tells until when."""
         context, connection = self._context, self._connection
-        connection.command = None
+        connection.lose(error)
         context.tell(LineChanged(run_id=context.run.id, state="lost", detail=str(error)))
-        connection.note_lost(error)
         context.warn(f"the session is lost ({error}); {connection.who_answers()}; the output folder is watched instead")
-        gone = isinstance(error, SessionGoneError)
-        tried_at = time.monotonic()
-
-        def interrupted(seconds: float) -> bool:
-            nonlocal gone, tried_at
-            if context.stop_asked() or context.control.wait(seconds):
-                return True
-            if not gone and time.monotonic() - tried_at >= context.settings.reattach_s:
-                try:
-                    connection.try_again()
-                except SessionGoneError:
-                    gone = True
-                except EndpointError as failure:
-                    context.tell(LineChanged(run_id=context.run.id, state="lost", detail=str(failure)))
-                tried_at = time.monotonic()
-            return connection.command is not None
-
         left_s = (context.latest_end(context.command_sent()) - context.ports.now()).total_seconds()
         waited = wait_for_output(
-            context.output_store(),
-            context.output_folder,
+            context.output,
             poll_s=context.settings.watch_s,
             still_s=context.settings.stall_s,
             deadline_s=max(0.0, left_s),
-            interrupted=interrupted,
-            on_change=self._output_changed,
-            still_since=still_since,
+            interrupted=lambda seconds: context.wait(seconds) or connection.ask_again(),
+            from_now=False,
         )
         if connection.command is not None:
-            context.tell(LineChanged(run_id=context.run.id, state="up", detail="the session was taken back"))
-        elif waited is Waited.INTERRUPTED and not context.stop_asked():
-            self._detached()
-        else:
+            return
+        if waited is not Waited.INTERRUPTED:
             self._ending.output_ended(waited, error)
+        elif context.stop_asked():
+            self._stop_without_session(error)
+        else:
+            self._detached()
 
-    # -- what lands ---------------------------------------------------------------------------------------------------
+    def _stop_without_session(self, error: SessionLostError) -> None:
+        """Only the endpoint can stop a collection: where it cannot be told, the run goes on.
 
-    def _watcher(self) -> Watcher:
-        return Watcher(
-            self._context.output_store(),
-            self._context.output_folder,
-            poll_s=self._context.settings.watch_s,
-            on_change=self._output_changed,
-            on_trouble=self._context.warn,
-            look_for_end=self._connection.is_long_down,
-        )
+        Raises:
+            StopUnconfirmedError: it could not be told.
+        """
+        context, connection = self._context, self._connection
+        if not connection.gone:
+            try:
+                connection.end_on_the_endpoint()
+            except EndpointError as failure:
+                context.journal.note_end(context.run.id)  # the request is answered: attach is to go on with the run
+                raise StopUnconfirmedError(
+                    run=context.run.id, host=context.run.facts.get("endpoint"), detail=str(failure)
+                ) from failure
+        self._ending.output_ended(Waited.INTERRUPTED, error)
 
-    def _output_changed(self, snapshot: Snapshot) -> None:
-        self._landed = self._landed or snapshot.files > 0
-        self._context.tell(landed(self._context.run.id, snapshot))
+    # -- what arrives -------------------------------------------------------------------------------------------------
 
     def _record_arrived(self, log: SessionLog, record: Record) -> None:
         log.append(record)
-        self._landed = True
+        self._heard_a_record = True
+        self._context.output.heard()
         self._context.tell(RecordArrived(run_id=self._context.run.id, record=scrubbed(record, self._context.scrubber)))

@@ -245,6 +245,15 @@ class Journal:
                 (_merged(row["facts"], facts), _text(datetime.now(UTC)), run_id),
             )
 
+    def note_end(self, run_id: str, **facts: Any) -> None:
+        """Adds what is known of the collection's end. A request to stop it is answered with that."""
+        with self._transaction() as connection:
+            row = self._row(connection, run_id)
+            connection.execute(
+                "UPDATE runs SET facts = ?, updated = ?, stop_requested = 0 WHERE id = ?",
+                (_merged(row["facts"], facts), _text(datetime.now(UTC)), run_id),
+            )
+
     @contextmanager
     def step(self, run_id: str, name: str, detail: str | None = None) -> Iterator[None]:
         """Writes a step before it is done and again when it is done or has failed."""
@@ -333,8 +342,10 @@ class Journal:
     def cool_down_until(self, stamp: str) -> datetime | None:
         """Until when a stamp cools down, as this journal knows; ``None`` where it does not."""
         with self._reading() as connection:
-            row = connection.execute("SELECT until FROM cool_downs WHERE stamp = ?", (stamp,)).fetchone()
-            return datetime.fromisoformat(row["until"]) if row else None
+            row = connection.execute(
+                "SELECT max(until) AS until FROM cool_downs WHERE stamp = ? COLLATE NOCASE", (stamp,)
+            ).fetchone()
+            return datetime.fromisoformat(row["until"]) if row["until"] else None
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ class StampLocks:
         self._wait = wait
         self._warn = warn
         self._held: list[StampLock] = []
+        self._owed: list[tuple[StampLock, datetime | None]] = []
         self._tried = False
         self._complete = False
 
@@ -55,7 +56,7 @@ class StampLocks:
             StoreError: a place cannot be reached.
         """
         try:
-            for store in sorted(self._stores(), key=lambda each: each.location.casefold()):
+            for store in self._in_order():
                 self._acquire_one(store, break_lock=break_lock)
         except BaseException:
             self.release(cool_down_until=None)
@@ -63,30 +64,45 @@ class StampLocks:
         self._tried = self._complete = True
 
     def take_back(self) -> None:
-        """For a run that is under way already: nothing may keep it from its end."""
+        """For a run that is under way already: nothing may keep it from its end. Each place is tried by itself; a lock
+        that is not to be had is left as it is, and none is given back."""
         if self._tried:
             return
-        try:
-            self.acquire(break_lock=False)
-        except (StampBusyError, StoreError) as error:
-            self._warn(f"the lock of this stamp could not be taken back: {error}")
-            self._tried = True
+        self._tried = True
+        for store in self._in_order():
+            try:
+                self._acquire_one(store, break_lock=False)
+            except (StampBusyError, StoreError) as error:
+                self._warn(f"the lock of this stamp could not be taken back: {error}")
 
     def expect_work_until(self, moment: datetime) -> None:
         for lock in self._held:
             lock.expect_work_until(moment)
 
     def leave(self) -> None:
-        """Ends the heartbeats and leaves the locks held."""
+        """Ends the heartbeats and leaves the locks held; those that were to be given back are tried once more."""
         for lock in self._held:
             lock.leave()
+        while self._owed:
+            lock, cool_down_until = self._owed.pop()
+            try:
+                lock.release(cool_down_until=cool_down_until)
+            except StoreError as error:
+                self._warn(
+                    f"the lock of this stamp could not be given back ({error}): others see the stamp as busy until the"
+                    " collection must have ended, or take the lock with --break-lock"
+                )
 
     def release(self, *, cool_down_until: datetime | None) -> None:
         while self._held:
+            lock = self._held.pop()
             try:
-                self._held.pop().release(cool_down_until=cool_down_until)
-            except StoreError as error:
-                self._warn(f"the lock of this stamp could not be given back: {error}")
+                lock.release(cool_down_until=cool_down_until)
+            except StoreError:  # tried once more at the end of the run, and said then
+                self._owed.append((lock, cool_down_until))
+
+    def _in_order(self) -> list[Store]:
+        return sorted(self._stores(), key=lambda each: each.location.casefold())
 
     def _acquire_one(self, store: Store, *, break_lock: bool) -> None:
         lock = StampLock(

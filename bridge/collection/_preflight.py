@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
+from bridge.bundle import DECLARATION
 from bridge.collection._request import Place
 from bridge.errors import (
     PreflightError,
@@ -24,17 +26,28 @@ PROBE = ".pep-bridge/probe"
 
 
 def check_place(
-    store: Store, place: Place, secret: object, *, free_bytes: int, valid_until: datetime, warn: Callable[[str], None]
+    open_store: Callable[[], Store],
+    place: Place,
+    secret: object,
+    *,
+    free_bytes: int,
+    now: datetime,
+    valid_until: datetime,
+    warn: Callable[[str], None],
 ) -> None:
-    """Writes a small file, reads the SAS and looks at the space left.
+    """Opens the place, writes a small file, reads the SAS and looks at the space left.
 
     Raises:
         StoreFullError: less than ``free_bytes`` are free.
         PreflightError: anything else that would let the run fail later; its ``cause`` is the store's own error.
     """
     try:
+        if place.kind == "folder":
+            _refuse_a_folder_of_nowhere(Path(place.text))
+        store = open_store()
         if place.kind == "container" and isinstance(secret, Secret):
-            _check_sas(store, secret, valid_until, warn)
+            _check_sas(store, secret, now=now, valid_until=valid_until, warn=warn)
+        _refuse_a_bundle(store)
         _write_probe(store)
         free = store.free_bytes()
     except StoreFullError:
@@ -45,18 +58,46 @@ def check_place(
         raise StoreFullError(store=store.location, detail=f"{free:,} bytes are free, {free_bytes:,} are wanted")
 
 
-def _check_sas(store: Store, sas: Secret, valid_until: datetime, warn: Callable[[str], None]) -> None:
+def _refuse_a_folder_of_nowhere(folder: Path) -> None:
+    """One folder is made where it is missing. More than one is a typing mistake, or a disk that is not mounted, and the
+    logs of a stamp would fill another one."""
+    parent = folder.parent
+    if folder.exists() or parent.is_dir():
+        return
+    detail = "is not a folder" if parent.exists() else "does not exist"
+    raise PreflightError(
+        detail=f"{folder} cannot be made: {parent} {detail}.",
+        fix="Correct the destination, mount the disk that it is on, or make the folder above it first.",
+    )
+
+
+def _refuse_a_bundle(store: Store) -> None:
+    """A bundle inside another one would make that one fail to verify."""
+    try:
+        store.stat(DECLARATION)
+    except (StoreNotFoundError, StoreAccessError):
+        return
+    raise PreflightError(
+        detail=f"{store.location} is a bundle itself: it has a {DECLARATION}.",
+        fix="Give the folder that it lies in.",
+    )
+
+
+def _check_sas(store: Store, sas: Secret, *, now: datetime, valid_until: datetime, warn: Callable[[str], None]) -> None:
+    """What a SAS says of itself; of one that follows a stored access policy only the service knows the rest."""
     info = describe_sas(sas)
+    if info.starts is not None and info.starts > now:
+        raise SasExpiredError(store=store.location, detail=f"it begins at {info.starts.isoformat()} only")
     if info.expires is not None and info.expires < valid_until:
         raise SasExpiredError(
             store=store.location,
             detail=f"it ends at {info.expires.isoformat()}; the collection may last until {valid_until.isoformat()}",
         )
-    if not info.permissions & {"w", "c"}:
+    if info.allows("w") is False and info.allows("c") is False:
         raise StorePermissionError(store=store.location, detail="it does not permit writing (sp lacks w)")
-    if "l" not in info.permissions:
+    if info.allows("l") is False:
         raise StorePermissionError(store=store.location, detail="it does not permit listing (sp lacks l)")
-    if "r" not in info.permissions:
+    if info.allows("r") is False:
         warn("the SAS does not permit reading (sp lacks r): what arrived cannot be read and hashed there")
 
 

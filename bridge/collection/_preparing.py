@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+import time
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from bridge.collection._connection import Connection
 from bridge.collection._context import RunContext
 from bridge.collection._events import Waiting
+from bridge.collection._lock import COOL_DOWN
 from bridge.collection._locks import StampLocks
 from bridge.collection._plan import Plan, Way, plan_run
 from bridge.collection._preflight import check_place, make_output_folder
 from bridge.collection._states import RunState
-from bridge.collection._watch import look
 from bridge.errors import EndpointUnreachableError, SessionGoneError, SessionLostError, StampBusyError
 
 
@@ -36,10 +38,11 @@ class Preparing:
         with context.journal.step(context.run.id, "preflight"):
             for place, secret in context.places():
                 check_place(
-                    context.open(place, secret),
+                    partial(context.open, place, secret),
                     place,
                     secret,
                     free_bytes=context.settings.free_bytes,
+                    now=context.ports.now(),
                     valid_until=valid_until,
                     warn=context.warn,
                 )
@@ -58,10 +61,13 @@ class Preparing:
             try:
                 with context.journal.step(context.run.id, "lock"):
                     self._refuse_while_cooling_down()
+                    self._refuse_beside_a_lost_run()
                     self._locks.acquire(break_lock=context.wishes.break_lock)
                     context.move(RunState.LOCKED)
             except StampBusyError as error:
                 self._locks.release(cool_down_until=None)
+                if self._stopped_before_anything_ran():
+                    return
                 if not context.wishes.queue:
                     raise
                 self._wait_in_queue(error)
@@ -92,7 +98,8 @@ class Preparing:
         context.move(RunState.RUNNING)
 
     def _never_ran(self) -> bool:
-        """Whether the command whose ids were journalled never ran: no session, and no output even after a while."""
+        """Whether the command whose ids were journalled never ran: no session, and no output even after a while. Any
+        doubt counts as running."""
         context = self._context
         try:
             self._connection.take_back()
@@ -103,9 +110,20 @@ class Preparing:
             return False
         else:
             return False
-        if context.control.wait(context.settings.settle_s):
-            return False
-        return look(context.output_store(), context.output_folder).files == 0
+        sent_s = (context.ports.now() - context.command_sent()).total_seconds()
+        wait_s = max(context.settings.settle_s, context.settings.late_s - sent_s)
+        until = time.monotonic() + wait_s
+        reason = "whether the command that a killed process was sending leaves output; if not, it is sent"
+        context.tell(
+            Waiting(run_id=context.run.id, reason=reason, until=context.ports.now() + timedelta(seconds=wait_s))
+        )
+        while time.monotonic() < until:
+            if context.wait(min(context.settings.watch_s, wait_s)):
+                return False
+            context.output.look()
+            if context.output.snapshot.files:
+                return False
+        return True
 
     def _plan(self) -> Plan:
         context = self._context
@@ -128,7 +146,8 @@ class Preparing:
     def _refuse_while_cooling_down(self) -> None:
         context = self._context
         until = context.journal.cool_down_until(context.run.stamp)
-        if until is not None and until > context.ports.now():
+        now = context.ports.now()
+        if until is not None and now < until <= now + COOL_DOWN:  # beyond that the clock was wrong when it was written
             raise StampBusyError(
                 stamp=context.run.stamp,
                 detail=f"a run was stopped; it cools down until {until.astimezone(UTC):%H:%M:%SZ}",
@@ -136,7 +155,26 @@ class Preparing:
                 until=until,
             )
 
+    def _refuse_beside_a_lost_run(self) -> None:
+        """A run of this journal that has ended without its collection being seen to end, wherever its bundle is."""
+        context = self._context
+        if context.wishes.break_lock:
+            return
+        for run in context.journal.runs(stamp=context.run.stamp):
+            text = run.facts.get("on_stamp_until")
+            until = datetime.fromisoformat(text) if text and run.id != context.run.id else None
+            if until is not None and until > context.ports.now():
+                raise StampBusyError(
+                    stamp=context.run.stamp,
+                    detail=f"the collection of run {run.id} was lost and not seen to end; it may go on until"
+                    f" {until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}",
+                    fix=f"What it left is told by 'pep-bridge show {run.id}'. Wait until then (--queue waits), or give"
+                    " --break-lock when you know that nothing runs on the stamp.",
+                    until=until,
+                    run_id=run.id,
+                )
+
     def _wait_in_queue(self, error: StampBusyError) -> None:
         context = self._context
         context.tell(Waiting(run_id=context.run.id, reason=str(error), until=error.fields.get("until")))
-        context.control.wait(context.settings.lock.poll_s)
+        context.wait(context.settings.lock.poll_s)

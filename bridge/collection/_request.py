@@ -112,6 +112,11 @@ class Request:
             raise UsageError(detail="--direct needs no staging place.", fix="Leave one of the two out.")
         if self.staging and self.staging.kind == "container":
             raise UsageError(detail="A staging place is a share or a folder.", fix="Give a share as the staging place.")
+        if self.staging and self.staging.location.rstrip("/\\") == self.destination.location.rstrip("/\\"):
+            raise UsageError(
+                detail=f"The staging place is the destination itself ({self.destination.location}).",
+                fix="Leave --staging out: the endpoint then writes to the destination.",
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The request as it stands in the journal and in ``collection.json``."""

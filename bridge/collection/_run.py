@@ -22,7 +22,7 @@ from bridge.collection._request import Access, Request
 from bridge.collection._settings import Settings
 from bridge.collection._states import RunState
 from bridge.collection._work import Control
-from bridge.errors import ExitCode, RunDrivenError, StampBusyError
+from bridge.errors import ExitCode, InterruptedRunError, RunDrivenError, StampBusyError
 
 _LOOK_S = 0.5
 
@@ -105,20 +105,16 @@ def attach(
         RunDrivenError: another process of this machine drives it.
         JournalError: the journal cannot be used.
     """
-    with Journal(state_dir) as journal:
-        run = journal.run(run_id)
-        with drive(run_folder(state_dir, run.id), run.id):
-            context = RunContext(
-                journal.run(run.id),
-                access,
-                journal,
-                settings=settings or Settings(),
-                ports=ports or default_ports(),
-                control=control or Control(),
-                on_event=on_event,
-                wishes=Wishes(),
-            )
-            return Driver(context).drive()
+    return _take_over(
+        run_id,
+        access,
+        state_dir=state_dir,
+        on_event=on_event,
+        control=control or Control(),
+        settings=settings or Settings(),
+        ports=ports or default_ports(),
+        to_stop=False,
+    )
 
 
 def stop(
@@ -127,19 +123,23 @@ def stop(
     *,
     state_dir: Path,
     on_event: Callable[[Event], None] | None = None,
+    control: Control | None = None,
     settings: Settings | None = None,
     ports: Ports | None = None,
     patience_s: float = 600.0,
 ) -> Outcome:
     """Stops a run's collection on the endpoint; what arrived is kept, sealed, and the stamp cools down.
 
-    Where another process drives the run, that process is asked and waited for.
+    Where another process drives the run, that process is asked and waited for. A run whose collection has ended stops
+    waiting for late output; one that delivers gives that up and keeps its sealed staging copy.
 
     Raises:
         NoSuchRunError: there is none of that id.
         RunDrivenError: the process that drives it has not answered within ``patience_s`` seconds.
+        InterruptedRunError: ``control`` was told to leave while that process was waited for; it is still asked to stop.
         JournalError: the journal cannot be used.
     """
+    control = control or Control()
     with Journal(state_dir) as journal:
         run = journal.run(run_id)
         if not run.state.is_final:
@@ -147,13 +147,56 @@ def stop(
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            outcome = attach(run.id, access, state_dir=state_dir, on_event=on_event, settings=settings, ports=ports)
+            outcome = _take_over(
+                run.id,
+                access,
+                state_dir=state_dir,
+                on_event=on_event,
+                control=control,
+                settings=settings or Settings(),
+                ports=ports or default_ports(),
+                to_stop=True,
+            )
         except RunDrivenError:
             if time.monotonic() >= deadline:
                 raise
-            time.sleep(_LOOK_S)
+            if control.wait(_LOOK_S):
+                raise InterruptedRunError(
+                    detail=f"run {run.id} is still asked to stop",
+                    fix=f"See how it ends with 'pep-bridge show {run.id}'.",
+                ) from None
         else:
             return replace(outcome, exit_code=ExitCode.OK) if outcome.state is RunState.STOPPED else outcome
+
+
+def _take_over(
+    run_id: str,
+    access: Access,
+    *,
+    state_dir: Path,
+    on_event: Callable[[Event], None] | None,
+    control: Control,
+    settings: Settings,
+    ports: Ports,
+    to_stop: bool,
+) -> Outcome:
+    with Journal(state_dir) as journal:
+        run = journal.run(run_id)
+        with drive(run_folder(state_dir, run.id), run.id):
+            run = journal.run(run.id)
+            if to_stop and not run.state.is_final and not run.facts.get("end"):
+                journal.request_stop(run.id)  # whoever drove it may have answered the first request with a failure
+            context = RunContext(
+                run,
+                access,
+                journal,
+                settings=settings,
+                ports=ports,
+                control=control,
+                on_event=on_event,
+                wishes=Wishes(),
+            )
+            return Driver(context).drive()
 
 
 def show(run_id: str, *, state_dir: Path) -> Outcome:
@@ -195,4 +238,6 @@ def _create(
             if on_event is not None:
                 on_event(Waiting(run_id=run_id, reason=str(error)))
             if control.wait(settings.lock.poll_s):
-                raise
+                raise InterruptedRunError(
+                    detail=f"nothing was begun, {error}", fix="Run the same command again, or see 'pep-bridge status'."
+                ) from error

@@ -14,13 +14,15 @@ class Settings:
 
     ``watch_s``: how often the output folder is listed. ``settle_s``: how long it must stay as it is, once the command
     has ended, before it is sealed. ``after_stop_s``: the same after a stop, which the endpoint may confirm while the
-    collection goes on; the end of the output log ends it earlier. ``stall_s``: how long nothing may change there after
-    the endpoint was lost, before the collection counts as stalled. ``line_deadline_s``: how long a lost line is waited
-    for. ``over_time_s``: how long beyond the endpoint's own time-out the bridge waits before it stops the pipeline
-    itself. ``started_s``: how long the endpoint must have worked without failing before ``detach`` lets it go, where no
-    record tells it earlier. ``free_bytes``: the least space that a place must have. ``sas_margin_s``: how much longer
-    than the collection a SAS must be valid. ``late_s``: how long output is waited for where a command that ended well
-    has left none yet. ``busy_s``: how long a queued run waits before it asks an endpoint again that said it was busy.
+    collection goes on; the end of the output log ends it earlier. ``stop_s``: how long the endpoint may take to confirm
+    a stop. ``second_thoughts_s``: how long after a first Ctrl-C a second one still stops the collection. ``stall_s``:
+    how long nothing may be heard of a collection whose endpoint is lost (a record, a change in the output folder, an
+    answer), before it counts as stalled. ``line_deadline_s``: how long a lost line is waited for at most.
+    ``over_time_s``: how long beyond the endpoint's own time-out the bridge waits before it stops the pipeline itself.
+    ``started_s``: how long the endpoint must have worked without failing before ``detach`` lets it go, where no record
+    tells it earlier. ``free_bytes``: the least space that a place must have. ``sas_margin_s``: how much longer than the
+    collection a SAS must be valid. ``late_s``: how long output is waited for where a command that ended well has left
+    none yet. ``busy_s``: how long a queued run waits before it asks an endpoint again that said it was busy.
     ``reattach_s``: how often a lost session is asked for again. ``line_patience_s``: how long a line may be down before
     the other machines are asked and the output log is looked at, whether the collection has ended without us.
     """
@@ -28,6 +30,8 @@ class Settings:
     watch_s: float = 2.0
     settle_s: float = 10.0
     after_stop_s: float = 60.0
+    stop_s: float = 120.0
+    second_thoughts_s: float = 3.0
     late_s: float = 300.0
     reattach_s: float = 60.0
     stall_s: float = 900.0

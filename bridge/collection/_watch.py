@@ -81,6 +81,77 @@ def has_ended(store: Store, snapshot: Snapshot) -> bool:
     return _END_OF_TRANSCRIPT in bytes(buffer[:filled]).replace(b"\0", b"").decode("utf-8", "replace").lower()
 
 
+class OutputFolder:
+    """The output folder as this process has seen it; any thread may look.
+
+    ``alive_at`` (monotonic clock) is when the collection last gave a sign of life: something changed there, or the
+    endpoint was heard. ``trouble`` is why the folder cannot be listed at the moment: then nothing is known of it.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        folder: Callable[[], str],
+        *,
+        on_change: Callable[[Snapshot], None],
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self.alive_at = time.monotonic()
+        self.trouble: StoreError | None = None
+        self._seen: Snapshot | None = None
+        self._open_store = open_store
+        self._folder = folder
+        self._on_change = on_change
+        self._on_trouble = on_trouble
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was there at the last look."""
+        return self._seen or Snapshot()
+
+    def look(self) -> bool:
+        """Lists it; whether it is another than at the look before.
+
+        Raises:
+            StoreError: it cannot be listed.
+        """
+        try:
+            found = look(self._open_store(), self._folder())
+        except StoreError as error:
+            self.trouble = error
+            raise
+        self.trouble = None
+        before, self._seen = self._seen, found
+        if before is not None and found.sizes == before.sizes:
+            return False
+        self.heard()
+        if before is not None or found.files:
+            self._on_change(found)
+        return True
+
+    def try_look(self) -> bool:
+        """The same where it can be listed; where it cannot, that is told once, and nothing is taken for changed."""
+        known = self.trouble is not None
+        try:
+            return self.look()
+        except StoreError as error:
+            if not known:
+                self._on_trouble(f"what lands cannot be seen at the moment: {error}")
+            return False
+
+    def log_has_ended(self) -> bool:
+        """Whether the output log, as it was at the last look, says that the command has ended."""
+        return has_ended(self._open_store(), self.snapshot)
+
+    def heard(self) -> None:
+        """The collection gave a sign of life."""
+        self.alive_at = time.monotonic()
+
+    def silent_s(self) -> float:
+        """Since when there was none; zero while the folder cannot be seen."""
+        return 0.0 if self.trouble is not None else time.monotonic() - self.alive_at
+
+
 class Waited(StrEnum):
     """How a wait for the output ended."""
 
@@ -93,69 +164,54 @@ class Waited(StrEnum):
 
 
 def wait_for_output(
-    store: Store,
-    folder: str,
+    output: OutputFolder,
     *,
     poll_s: float,
     still_s: float,
     deadline_s: float,
     interrupted: Callable[[float], bool],
-    on_change: Callable[[Snapshot], None],
-    still_since: float | None = None,
+    from_now: bool,
 ) -> Waited:
     """Watches the output folder until the collection is seen to have ended, or nothing changes any more.
 
-    ``interrupted`` pauses for seconds and tells whether to leave. A store that cannot be reached counts as no news:
-    time runs on. ``still_since`` (of the monotonic clock) is when somebody who watched before saw the last change.
+    ``interrupted`` pauses for seconds and tells whether to leave. ``from_now``: stillness counts from now on, whenever
+    the last sign of life was. A folder that cannot be listed is neither ended nor still.
+
+    Raises:
+        StoreError: it could not be listed when the time was over: what is in it is not known.
     """
     began = time.monotonic()
-    changed_at = began if still_since is None else still_since
-    last: Snapshot | None = None
+    again = False
     while True:
-        try:
-            snapshot = look(store, folder)
-        except StoreError:
-            snapshot = last or Snapshot()
-        now = time.monotonic()
-        if last is None or snapshot.sizes != last.sizes:
-            changed_at = now if last is not None else changed_at
-            on_change(snapshot)
-        elif has_ended(store, snapshot):
-            return Waited.ENDED
-        last = snapshot
-        if now - changed_at >= still_s:
-            return Waited.STILL
-        if now - began >= deadline_s:
+        changed = output.try_look()
+        waited_s = time.monotonic() - began
+        if not changed and output.trouble is None:
+            if again and output.log_has_ended():
+                return Waited.ENDED
+            silent_s = output.silent_s()
+            if (min(silent_s, waited_s) if from_now else silent_s) >= still_s:
+                return Waited.STILL
+        again = True
+        if waited_s >= deadline_s:
+            if output.trouble is not None:
+                raise output.trouble
             return Waited.OVERDUE
         if interrupted(poll_s):
             return Waited.INTERRUPTED
 
 
 class Watcher:
-    """Lists the output folder from a thread of its own while the endpoint works, and tells when it has changed.
+    """Looks at the output folder from a thread of its own while the endpoint works.
 
     While ``look_for_end`` says so, the output log is read too. ``has_ended``: it has its last lines, and nothing
-    changed any more; ``changed_at`` is when the last change was seen (monotonic clock).
+    changed any more.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        folder: str,
-        *,
-        poll_s: float,
-        on_change: Callable[[Snapshot], None],
-        on_trouble: Callable[[str], None],
-        look_for_end: Callable[[], bool],
-    ) -> None:
+    def __init__(self, output: OutputFolder, *, poll_s: float, look_for_end: Callable[[], bool]) -> None:
         self.has_ended = False
-        self.changed_at = time.monotonic()
-        self._look_for_end = look_for_end
-        self._store = store
-        self._folder = folder
+        self._output = output
         self._poll_s = poll_s
-        self._on_change = on_change
-        self._on_trouble = on_trouble
+        self._look_for_end = look_for_end
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="output-watcher", daemon=True)
 
@@ -168,23 +224,10 @@ class Watcher:
         self._thread.join()
 
     def _run(self) -> None:
-        last = Snapshot()
-        trouble = False
         while True:
-            try:
-                snapshot = look(self._store, self._folder)
-            except StoreError as error:
-                if not trouble:
-                    self._on_trouble(f"what lands cannot be seen at the moment: {error}")
-                trouble = True
-            else:
-                trouble = False
-                if snapshot.sizes != last.sizes:
-                    self.changed_at = time.monotonic()
-                    self._on_change(snapshot)
-                elif not self.has_ended and self._look_for_end():
-                    self.has_ended = has_ended(self._store, snapshot)
-                last = snapshot
+            changed = self._output.try_look()
+            if not (changed or self.has_ended or self._output.trouble) and self._look_for_end():
+                self.has_ended = self._output.log_has_ended()
             if self._ended.wait(self._poll_s):
                 return
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,42 +24,74 @@ class Control:
     """How a caller asks a run, from any thread or a signal handler, to detach or to stop."""
 
     def __init__(self) -> None:
-        self._detach = threading.Event()
-        self._stop = threading.Event()
-        self._interrupt = threading.Event()
+        # Plain values: a signal handler must not wait for a lock that the thread it interrupted may hold.
+        self._detach = False
+        self._stop = False
 
     def detach(self) -> None:
         """Leave the endpoint working; the run can be attached to."""
-        self._detach.set()
-        self._interrupt.set()
+        self._detach = True
 
     def stop(self) -> None:
         """Stop the collection; what arrived is kept and sealed."""
-        self._stop.set()
-        self._interrupt.set()
+        self._stop = True
 
-    def interrupt_from_now(self) -> threading.Event:
-        """An event that the next request sets: what was asked of the collection does not count for its bundle."""
-        self._interrupt = threading.Event()
-        return self._interrupt
+    def stop_is_answered(self) -> None:
+        """The collection has ended: what was asked of it does not count for its bundle; the next request does."""
+        if self._stop:
+            self._detach = self._stop = False
 
     @property
     def detach_asked(self) -> bool:
-        return self._detach.is_set()
+        return self._detach
 
     @property
     def stop_asked(self) -> bool:
-        return self._stop.is_set()
+        return self._stop
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything was asked that is not answered yet."""
+        return self._detach or self._stop
 
     def wait(self, seconds: float) -> bool:
         """Pauses; true as soon as somebody asked for anything."""
-        deadline = time.monotonic() + seconds
-        while not (self._stop.is_set() or self._detach.is_set()):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return False
-            self._stop.wait(min(left_s, _TICK_S))
-        return True
+        return _wait(seconds, lambda: self.asked)
+
+    def wait_for_stop(self, seconds: float) -> bool:
+        """Pauses; true as soon as somebody asked to stop."""
+        return _wait(seconds, lambda: self.stop_asked)
+
+
+def _wait(seconds: float, asked: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not asked():
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            return False
+        time.sleep(min(left_s, _TICK_S))
+    return True
+
+
+@contextmanager
+def cancelling(asked: Callable[[], bool]) -> Iterator[threading.Event]:
+    """An event for work that is cancelled by one: set as soon as something was asked."""
+    cancel, ended = threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            if asked():
+                cancel.set()
+                return
+            ended.wait(_TICK_S)
+
+    looking = threading.Thread(target=look, name="cancelling", daemon=True)
+    looking.start()
+    try:
+        yield cancel
+    finally:
+        ended.set()
+        looking.join()
 
 
 class Leave(StrEnum):
@@ -100,18 +134,25 @@ class _Pump:
 
 
 def follow(
-    command: RunningCommand, *, on_record: Callable[[Record], None], leave: Callable[[], Leave]
+    command: RunningCommand,
+    *,
+    on_record: Callable[[Record], None],
+    leave: Callable[[], Leave],
+    insist: Callable[[], None],
+    stop_s: float,
 ) -> CommandEnd | Lost:
     """Hands on every record until the command ends.
 
     ``leave`` is asked about four times a second. Asked to stop (or overdue), the pipeline is stopped and its last
-    records are waited for; asked to detach, it is left running. Asked to abandon it, its line is waited for no longer.
+    records are waited for; ``insist`` is called where the endpoint has not heeded that after ``stop_s``. Asked to
+    detach, it is left running. Asked to abandon it, its line is waited for no longer.
 
     Raises:
         BridgeError: the endpoint's session failed in a way that waiting does not mend.
     """
     pump = _Pump(command)
     left = Leave.STAY
+    insist_at = math.inf
     while True:
         try:
             item = pump.items.get(timeout=_TICK_S)
@@ -128,7 +169,12 @@ def follow(
         wanted = leave()
         if wanted is not Leave.STAY and left is Leave.STAY:
             left = wanted
+            if wanted in {Leave.STOP, Leave.OVERDUE}:
+                insist_at = time.monotonic() + stop_s
             _ask(command, wanted)
+        elif time.monotonic() >= insist_at:
+            insist_at = math.inf
+            insist()
 
 
 def _ask(command: RunningCommand, wanted: Leave) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from bridge.collection._coverage_log import MAX_EVIDENCE, OUTPUT_LOG_PREFIX, Evidence, KnownSeen, Said, Testimony
 from bridge.collection._coverage_text import Names, times_in
 from bridge.collection._coverage_zip import Member, ZipLook, ZipState, look_into, read_sample
+from bridge.collection._documents import BUNDLE_FILES
 from bridge.collection._roles import DOCUMENTED_ROLES
 from bridge.collection._window import Window
 from bridge.errors import UnsafePathError
@@ -193,14 +194,18 @@ class _Assessment:
         self._others: list[Entry] = []
         self._other_count = 0
         self._unsafe: list[str] = []
+        self._beside: list[str] = []
         self._samples_left = _MAX_SAMPLES
         self._sampled: dict[str, int] = {}
         self._totals = [0, 0]
 
     def run(self, records: Iterable[Mapping[str, Any]]) -> Coverage:
         self._testimony.hear_records(records)
-        for entry in self._store.list(_PAYLOAD, on_unsafe=self._meet_unsafe):
-            self._take(entry)
+        for entry in self._store.list(on_unsafe=self._meet_unsafe):
+            if entry.path.startswith(f"{_PAYLOAD}/"):
+                self._take(entry)
+            elif entry.path not in BUNDLE_FILES and len(self._beside) < _MAX_OTHERS_LISTED:
+                self._beside.append(entry.path)
         self._add_roles_spoken_of()
         nodes = self._nodes()
         for role in self._roles.values():
@@ -317,6 +322,12 @@ class _Assessment:
         unread = sum(file.state is ZipState.UNREAD for role in roles for file in role.zips)
         if unread:
             found.add(f"{unread} zips could not be opened: their presence and size are all that is known of them.")
+        if self._beside:
+            found.add(
+                f"{len(self._beside)} files lie beside the payload and are no part of the bundle, such as"
+                f" {self._beside[0]}: what the stamp wrote there was left alone.",
+                incomplete=True,
+            )
         if self._unsafe:
             found.add(f"{len(self._unsafe)} names in the payload are not safe to use and were left alone.")
         return found
@@ -376,6 +387,7 @@ class _Assessment:
             "other_files": [{"path": entry.path, "size_bytes": entry.size_bytes} for entry in self._others],
             "other_files_count": self._other_count,
             "unsafe_names": self._unsafe,
+            **({"beside_payload": self._beside} if self._beside else {}),
             "output_logs": [log.to_json() for log in self._testimony.logs],
             "error_records": self._testimony.errors,
             "known_failures": [_known_to_json(seen) for seen in known],

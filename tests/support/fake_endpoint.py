@@ -68,6 +68,8 @@ class FakeEndpoint:
         self.ended: list[SessionIdsJson] = []
         self.gone = False
         self.unreachable = False
+        self.refuses: BridgeError | None = None
+        self.deaf = False
         self.may_write = threading.Event()
         self.may_write.set()
 
@@ -115,6 +117,8 @@ class FakeEndpoint:
     ) -> FakeRunning:
         self.attached += 1
         collection = self.collections.get(str(ids["pipeline_id"]))
+        if self.refuses is not None:
+            raise self.refuses
         if self.gone or collection is None:
             raise SessionGoneError(host=ids["endpoint"], detail="the shell was not found")
         if self.unreachable:
@@ -124,6 +128,10 @@ class FakeEndpoint:
 
     def end(self, stamp: Stamp, credential: Credential, ids: SessionIdsJson) -> None:
         self.ended.append(ids)
+        if self.refuses is not None:
+            raise self.refuses
+        if self.unreachable:
+            raise SessionLostError(host=ids["endpoint"], detail="nothing answers")
         collection = self.collections.get(str(ids["pipeline_id"]))
         if collection is not None:
             collection.stopping.set()
@@ -222,7 +230,8 @@ class FakeRunning:
         return CommandEnd("disconnected") if self._left.is_set() else self._collection.end
 
     def stop(self) -> None:
-        self._collection.stopping.set()
+        if not self._server.deaf:
+            self._collection.stopping.set()
 
     def disconnect(self) -> None:
         self._left.set()
