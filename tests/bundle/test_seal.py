@@ -156,13 +156,35 @@ def test_a_file_that_went_or_grew_after_the_hashing_stops_the_seal(root: Path, s
     assert not (root / "bagit.txt").exists()
 
 
-def test_a_stranger_beside_the_payload_stops_the_seal_and_is_named(root: Path, store: Store) -> None:
+def test_a_stranger_beside_the_payload_is_named_left_alone_and_no_part_of_the_bundle(root: Path, store: Store) -> None:
     write_payload(root)
     (root / "Thumbs.db").write_bytes(b"x")
-    with pytest.raises(SealingError, match=r"Thumbs\.db") as refused:
-        seal_again(store)
-    assert "pep-bridge attach" in refused.value.advice
-    assert (root / "Thumbs.db").exists()
+    sealed = seal_again(store)
+    assert (sealed.unhashed_files, sealed.payload_files) == (1, len(PAYLOAD))
+    assert (root / "Thumbs.db").read_bytes() == b"x"
+    assert read_bundle(store).payload == (sealed.payload_bytes, sealed.payload_files)
+    assert "Thumbs.db" not in read_bundle(store).own_files()
+    for fast in (True, False):
+        report = verify(store, fast=fast)
+        assert report.verdict is Verdict.UNPROVEN
+        assert [(finding.kind, finding.path) for finding in report.findings] == [(FindingKind.UNHASHED, "Thumbs.db")]
+    assert seal_again(store) == sealed
+
+    (root / "Thumbs.db").unlink()  # as in a copy
+    assert verify(store).counts == {FindingKind.UNHASHED: 1}
+    (root / "Thumbs2.db").write_bytes(b"x")
+    assert verify(store).counts == {FindingKind.UNHASHED: 1, FindingKind.UNEXPECTED: 1}
+
+
+def test_a_list_of_strangers_does_not_excuse_a_changed_file_of_the_bundle(root: Path, store: Store) -> None:
+    make_bundle(root, store)
+    (root / "unhashed.json").write_text('{"files": [{"path": "coverage.json", "reason": "trust me"}]}')
+    (root / "coverage.json").write_bytes(b"{}")
+    found = {(finding.kind, finding.path) for finding in verify(store).findings}
+    assert (FindingKind.TAG_CHANGED, "coverage.json") in found
+    assert (FindingKind.UNEXPECTED, "unhashed.json") in found
+    (root / "coverage.json").unlink()
+    assert (FindingKind.MISSING, "coverage.json") in {(each.kind, each.path) for each in verify(store).findings}
 
 
 @pytest.mark.parametrize("name", ["manifest-sha256.txt", "bagit.txt", "data/x", "unhashed.json"])

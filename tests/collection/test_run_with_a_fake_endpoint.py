@@ -348,8 +348,9 @@ def test_a_staging_copy_beside_which_something_else_landed_is_not_removed(
 
     request = make_request(tmp_path / "far", staging=Place.parse(str(tmp_path / "near")), remove_staging=True)
     outcome = run(request, access, state_dir, endpoint, on_event=add_a_stranger)
-    assert outcome.state is RunState.DONE, outcome
+    assert (outcome.state, outcome.exit_code) == (RunState.PARTIAL, ExitCode.PARTIAL), outcome
     assert_verified(outcome)
+    assert not (Path(str(outcome.bundle)) / "stranger.zip").exists()
     assert outcome.staging_removed is None
     assert (Path(str(outcome.staging)) / "stranger.zip").read_bytes() == b"x"
     assert any("stranger.zip" in text and "is kept" in text for text in outcome.warnings)

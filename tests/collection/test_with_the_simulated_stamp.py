@@ -278,31 +278,32 @@ def test_a_hostile_name_in_the_staging_place_is_left_there_and_makes_the_run_par
         assert verify(FolderStore(Path(str(outcome.bundle)))).verdict is Verdict.VERIFIED
 
 
-def test_an_unsafe_name_is_told_once_and_a_stranger_beside_the_payload_ends_the_sealing_at_once(
+def test_an_unsafe_name_is_told_once_and_files_under_the_bundles_own_names_are_never_written_over(
     tmp_path: Path,
 ) -> None:
     for with_stamp in rehearsal(tmp_path, faults=("hostile-names",)):
         told: list[str] = []
+        planted: list[Path] = []
 
-        def note(event: Event, told: list[str] = told) -> None:
+        def note(event: Event, told: list[str] = told, planted: list[Path] = planted) -> None:
             if isinstance(event, Warned):
                 told.append(event.text)
-            if isinstance(event, StateChanged) and event.state is RunState.SEALING:
-                [bundle] = (tmp_path / "out").glob("*/data")
-                (bundle.parent / "Thumbs.db").write_bytes(b"x")
+            if isinstance(event, StateChanged) and event.state is RunState.SEALING and not planted:
+                [payload] = (tmp_path / "out").glob("*/data")
+                planted.append(payload.parent / "coverage.json")
+                planted[0].write_bytes(b"planted")
 
-        request = with_stamp.request(with_stamp.folder("out"))
-        outcome = with_stamp.collect(request, on_event=note)
+        outcome = with_stamp.collect(with_stamp.request(with_stamp.folder("out")), on_event=note)
         assert (outcome.state, outcome.exit_code) == (RunState.FAILED, ExitCode.SEALING), outcome
-        assert "Thumbs.db" in str(outcome.errors[0])
+        assert "coverage.json" in str(outcome.errors[0])
         assert not [text for text in told if "starts again" in text]
+        assert planted[0].read_bytes() == b"planted"
+
+        planted[0].unlink()
+        assert with_stamp.attach(outcome.run_id, on_event=note).state is RunState.PARTIAL
         unsafe = [text for text in told if "not safe to use" in text]
         assert unsafe
         assert len(unsafe) == len(set(unsafe))
-
-        told.clear()
-        assert with_stamp.attach(outcome.run_id, on_event=note).state is RunState.FAILED
-        assert not [text for text in told if "not safe to use" in text]
 
 
 def test_a_staging_copy_that_holds_what_was_not_delivered_is_kept_and_said(tmp_path: Path) -> None:
