@@ -37,6 +37,7 @@ _READ = (
     | getattr(os, "O_NOCTTY", 0)
 )
 _WRITE = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_LOCKED_BYTE = 1 << 62  # far behind every content: on Windows a lock keeps others from its bytes
 _REPARSE_LINKS = {0xA000000C, 0xA0000003}  # IO_REPARSE_TAG_SYMLINK, IO_REPARSE_TAG_MOUNT_POINT (MS-FSCC 2.1.2.1)
 
 
@@ -217,7 +218,7 @@ class FolderStore:
             _make_folders(Path(full).parent)
             if Path(full).is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            file = io.FileIO(os.open(temporary, _WRITE | flags, _FILE_MODE), "r+")
+            file = io.FileIO(self._open_alone(path, temporary, _WRITE | flags), "r+")
         return _FolderWriter(
             file,
             location=self.location,
@@ -227,6 +228,24 @@ class FolderStore:
             size_bytes=size_bytes,
             replace=replace,
         )
+
+    def _open_alone(self, path: str, temporary: str, flags: int) -> int:
+        """A file that no other process writes: two that continue the same one would leave holes in it."""
+        while True:
+            descriptor = os.open(temporary, flags, _FILE_MODE)
+            try:
+                if not _lock(descriptor):
+                    raise StoreError(
+                        store=self.location,
+                        detail=f"{path}: another transfer is writing it",
+                        fix="Wait until it has ended, then run the same command again: what has arrived is kept.",
+                    )
+                if _is_still(descriptor, temporary):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # its writer has just finished it: the name is free again
 
     def partial_bytes(self, path: str) -> int:
         self._checked(path)
@@ -464,6 +483,33 @@ def _rename_to_new(source: str, target: str) -> None:
         os.replace(source, target)  # noqa: PTH105
         return
     os.unlink(source)  # noqa: PTH108
+
+
+def _lock(descriptor: int) -> bool:
+    """Locks a file until it is closed; false where another process or writer has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Some network file systems cannot: there it is as it was without.
+        return error.errno not in {errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
+    return True
+
+
+def _is_still(descriptor: int, path: str) -> bool:
+    """Whether the open file is the one under this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(full: str) -> None:

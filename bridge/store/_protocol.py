@@ -125,17 +125,17 @@ class ListedReads(Protocol):
         """
         ...
 
+    def abort_reads(self) -> None:
+        """Wakes every thread that waits for an answer; may be called from any thread."""
+        ...
+
 
 @runtime_checkable
 class PacedReads(Protocol):
-    """A store whose reading can be held to a rate, and be woken (a container)."""
+    """A store whose reading can be held to a rate (a share, a container)."""
 
     def paced(self, limiter: RateLimiter) -> AbstractContextManager[None]:
         """As long as the context lasts, no more is asked for than the limiter lets pass."""
-        ...
-
-    def abort_reads(self) -> None:
-        """Wakes every thread that waits for an answer; may be called from any thread."""
         ...
 
 

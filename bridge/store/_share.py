@@ -24,6 +24,7 @@ from bridge.store._destination import SMB_PORT
 from bridge.store._names import is_hidden, partial_name, temporary_name
 from bridge.store._paths import check_path
 from bridge.store._protocol import Buffer, Entry, Reader, UnsafeNameHandler, Writer
+from bridge.store._rate import RateLimiter
 from bridge.store._settings import StoreSettings
 from bridge.store._smb_channel import Channel, ChannelLostError, ChannelOptions, Reply
 from bridge.store._smb_errors import (
@@ -37,6 +38,7 @@ from bridge.store._smb_errors import (
 T = TypeVar("T")
 
 _READS_IN_FLIGHT = 8
+_READS_AT_A_RATE = 2
 _WRITES_IN_FLIGHT = 4
 _FIRST_READ_BYTES = 65536  # comes along with the opening: a small file costs one round trip
 _MOST_NAMES = 1_000_000  # in one folder; a server that goes on for ever must not fill our memory
@@ -162,10 +164,21 @@ class ShareStore:
             writing=False,
         )
         with self._held(channel):
-            yield _ShareReader(channel, status, first, location=self.location, path=path, offset=offset)
+            yield _ShareReader(
+                channel, status, first, location=self.location, path=path, offset=offset, limiter=self._channels.limiter
+            )
             with suppress(ChannelLostError):  # all that was wanted has been read
                 channel.drain()
                 smb.close_and_forget(channel, status.file_id)
+
+    @contextmanager
+    def paced(self, limiter: RateLimiter) -> Iterator[None]:
+        """As long as the context lasts, no more is asked for than the limiter lets pass."""
+        usual, self._channels.limiter = self._channels.limiter, limiter
+        try:
+            yield
+        finally:
+            self._channels.limiter = usual
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -379,6 +392,8 @@ class _Channels:
         self._lock = threading.Lock()
         self._idle: list[Channel] = []
         self.is_closed = False
+        self.limiter = RateLimiter(threading.Event())
+        """What paces the asking; without a rate it lets everything pass."""
 
     def idle(self) -> Channel | None:
         with self._lock:
@@ -411,8 +426,17 @@ class _ShareReader:
     """Reads ahead: several READs are in flight, and their answers wait in the socket until they are wanted."""
 
     def __init__(
-        self, channel: Channel, status: smb.FileStatus, first: Reply, *, location: str, path: str, offset: int
+        self,
+        channel: Channel,
+        status: smb.FileStatus,
+        first: Reply,
+        *,
+        location: str,
+        path: str,
+        offset: int,
+        limiter: RateLimiter,
     ) -> None:
+        self._limiter = limiter
         self.size_bytes = status.size_bytes
         self._channel = channel
         self._file_id = status.file_id
@@ -426,6 +450,7 @@ class _ShareReader:
         if first.status == SUCCESS:  # else it is asked again, and its refusal told to whoever reads
             self._data = smb.data_of_read(first.message)[:_FIRST_READ_BYTES][: max(0, self.size_bytes - offset)]
             self._next = offset + len(self._data)
+            limiter.spend(len(self._data))
 
     def readinto(self, buffer: memoryview, /) -> int:
         target, filled = buffer.cast("B"), 0
@@ -445,8 +470,10 @@ class _ShareReader:
         return _translated(self._location, self._path, False, self._receive)
 
     def _receive(self) -> bool:
-        while len(self._asked) < _READS_IN_FLIGHT and self._next < self.size_bytes:
-            length = min(self._chunk, self.size_bytes - self._next)
+        most = _READS_AT_A_RATE if self._limiter.limited else _READS_IN_FLIGHT
+        while len(self._asked) < most and self._next < self.size_bytes:
+            length = self._limiter.ask_bytes(min(self._chunk, self.size_bytes - self._next))
+            self._limiter.spend(length)
             self._asked.append((smb.ask_read(self._channel, self._file_id, self._next, length), self._next, length))
             self._next += length
         if not self._asked:

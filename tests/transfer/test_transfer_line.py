@@ -30,6 +30,7 @@ from bridge.store.transfer import (
     Retrying,
     TransferEvent,
     TransferItem,
+    TransferJournal,
     TransferSettings,
     Unpaused,
     parse_rate,
@@ -37,7 +38,9 @@ from bridge.store.transfer import (
 )
 from bridge.store.transfer._tally import Tally
 from tests.support.range_service import RangeService
+from tests.support.samba import Samba
 from tests.support.scripted_service import Answer, Request, ScriptedService
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.transfer_lab import KIB, MIB, MadeUpStore, MeteringProxy, TunnelProxy, close_opened, opened
 
 SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
@@ -94,10 +97,14 @@ def test_a_rate_holds_within_five_per_cent_over_twenty_seconds_from_the_first(si
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "blobs", [{"large.zip": 200 * MIB}, {f"{n}.log": 10 * KIB for n in range(6000)}], ids=["large", "small"]
+    ("rate_bytes_per_s", "blobs"),
+    # Small files are flushed to the disk one by one: a rate that a busy machine's disk can keep up with.
+    [(2_500_000, {"large.zip": 200 * MIB}), (250_000, {f"{n}.log": 10 * KIB for n in range(1000)})],
+    ids=["large", "small"],
 )
-def test_a_rate_holds_as_well_for_what_is_fetched_from_a_container(tmp_path: Path, blobs: dict[str, int]) -> None:
-    rate_bytes_per_s = 2_500_000
+def test_a_rate_holds_as_well_for_what_is_fetched_from_a_container(
+    tmp_path: Path, rate_bytes_per_s: int, blobs: dict[str, int]
+) -> None:
     with RangeService({f"west/{name}": size for name, size in blobs.items()}) as service:
         source = container(service.port)
         items = list(source.list())
@@ -117,6 +124,42 @@ def test_a_rate_holds_as_well_for_what_is_fetched_from_a_container(tmp_path: Pat
     print(f"{in_twenty / 20 / rate_bytes_per_s:.4f} of the rate, {in_one / rate_bytes_per_s:.4f} in the first second")
     assert 0.95 <= in_twenty / (20 * rate_bytes_per_s) <= 1.05
     assert in_one / rate_bytes_per_s <= 1.15
+
+
+def test_a_rate_holds_as_well_for_what_is_fetched_from_a_share(tmp_path: Path, samba: Samba) -> None:
+    rate_bytes_per_s = 2_500_000
+    folder = samba.path("bundles") / tmp_path.name
+    folder.mkdir()
+    for number in range(6):
+        with (folder / f"{number}.zip").open("wb") as file:
+            file.truncate(30 * MIB)
+    cancel = threading.Event()
+    with TcpProxy(samba.host, samba.port) as line:
+        url = samba.url("bundles", tmp_path.name).replace(f":{samba.port}/", f":{line.port}/")
+        source = opened_store(parse_destination(url), credential=samba.credential)
+        items = list(source.list())
+        seen: dict[int, int] = {}
+        started = time.monotonic()
+
+        def watch(event: TransferEvent) -> None:
+            elapsed_s = time.monotonic() - started
+            for second in (1, 6):
+                if elapsed_s >= second:
+                    seen.setdefault(second, line.bytes_down)
+            if elapsed_s > 6.2:
+                cancel.set()
+
+        with pytest.raises(InterruptedError):
+            transfer(
+                source,
+                FolderStore(tmp_path / "copy"),
+                items,
+                settings=TransferSettings(policy=LinePolicy(8 * rate_bytes_per_s)),
+                on_event=watch,
+                cancel=cancel,
+            )
+    assert seen[1] < 1.6 * rate_bytes_per_s, "nothing rushes through at the beginning"
+    assert 0.9 <= (seen[6] - seen[1]) / (5 * rate_bytes_per_s) <= 1.1
 
 
 def for_twenty_seconds(work: Callable[[threading.Event], object]) -> None:
@@ -249,6 +292,46 @@ def test_quiet_hours_pause_and_resume_a_transfer() -> None:
     assert paused.until == datetime(2026, 11, 23, 18, tzinfo=ZoneInfo("Europe/Berlin"))
     assert during[-1] == during[2], "what was in flight may land; then nothing moves"
     assert during[-1] < 4 * MIB
+
+
+def test_a_transfer_is_paused_and_goes_on_as_its_policy_says_and_the_pause_is_not_counted_into_the_time_left() -> None:
+    policy = LinePolicy(16_000_000)
+    events: list[TransferEvent] = []
+    during: list[int] = []
+    seen_while_paused = 0.0
+
+    def follow(event: TransferEvent) -> None:
+        nonlocal policy, seen_while_paused
+        events.append(event)
+        if isinstance(event, Progress):
+            if not during and event.bytes_confirmed > 3 * MIB and not policy.paused:
+                policy = LinePolicy(16_000_000, paused=True)
+            if policy.paused and any(isinstance(one, Paused) for one in events):
+                during.append(event.bytes_confirmed)
+                seen_while_paused = event.rate_bits_per_s
+                if len(during) == 15:
+                    policy = LinePolicy(16_000_000)
+
+    with ScriptedService() as service:
+        transfer(
+            made_up({"a.zip": 7 * MIB}),
+            container(service.port),
+            [TransferItem("a.zip", 7 * MIB)],
+            settings=TransferSettings(block_size_bytes=64 * KIB, policy=lambda: policy),
+            on_event=follow,
+        )
+    kinds = [event for event in events if isinstance(event, (Paused, Unpaused, FileFinished))]
+    assert [type(event) for event in kinds] == [Paused, Unpaused, FileFinished]
+    assert kinds[0] == Paused(None)
+    assert during[-1] == during[3] < 7 * MIB
+    assert seen_while_paused > 8_000_000, "three seconds of silence would have brought the rate down"
+
+
+def test_the_journal_of_a_finished_delivery_is_removed_with_what_lies_beside_it(tmp_path: Path) -> None:
+    with TransferJournal(tmp_path / "delivery.sqlite") as journal:
+        journal.belongs_to("here", "there")
+        journal.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bridge.errors import (
     StoreReadOnlyError,
 )
 from bridge.secrets import Secret
-from bridge.store import FolderStore, Store, StoreSettings, open_store, parse_destination
+from bridge.store import FolderStore, Reader, Store, StoreSettings, open_store, parse_destination
 from bridge.store.transfer import (
     FileFinished,
     LinePolicy,
@@ -413,6 +414,69 @@ def test_a_half_written_file_is_continued_after_its_written_part_was_checked(
     assert result.resumed == 1
     # 2.5 MiB are surely good (compared by half a MiB at a time), what follows the flipped byte is written anew.
     assert 3 * MIB <= result.bytes_sent <= 3.5 * MIB + KIB
+
+
+def test_of_two_copies_into_one_folder_the_second_ends_at_once_and_the_first_is_whole(tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "source", {"data/role.zip": 8 * MIB})
+    target = tmp_path / "target"
+    begun, outcome = threading.Event(), list[TransferResult]()
+
+    def first() -> None:
+        def tell(event: TransferEvent) -> None:
+            if list((target / "data").glob(".pep-*")) if (target / "data").exists() else False:
+                begun.set()
+
+        folder = FolderStore(source)
+        slow = settings(policy=LinePolicy(40_000_000))
+        outcome.append(transfer(folder, FolderStore(target), list(folder.list()), settings=slow, on_event=tell))
+
+    running = threading.Thread(target=first)
+    running.start()
+    assert begun.wait(30)
+    with pytest.raises(DeliveryFailedError, match="another transfer is writing it") as failure:
+        send(source, FolderStore(target), settings=settings())
+    assert "Wait until it has ended" in failure.value.advice
+    running.join()
+    assert outcome[0].copied == 2
+    assert digests_in_folder(target) == digests_in_folder(source)
+    assert send(source, FolderStore(target), settings=settings()).skipped == 2
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["digest known", "digest unknown"])
+def test_a_half_written_file_costs_the_source_no_more_than_a_whole_one(tmp_path: Path, known: bool) -> None:
+    source = make_tree(tmp_path / "source", {"data/role.zip": 8 * MIB})
+    content = (source / "data/role.zip").read_bytes()
+    target = FolderStore(tmp_path / "target")
+    with target.open_resume("data/role.zip", 0, len(content)) as writer:
+        writer.write(content[: 6 * MIB])
+    counting = CountingFolder(source)
+    sha256 = digests_in_folder(source)["data/role.zip"][1] if known else None
+    result = transfer(counting, target, [TransferItem("data/role.zip", len(content), sha256)])
+    assert result.resumed == 1
+    assert (tmp_path / "target" / "data" / "role.zip").read_bytes() == content
+    assert counting.bytes_read == (2 * MIB if known else 8 * MIB)
+
+
+class CountingFolder(FolderStore):
+    """A folder that counts what is read from it."""
+
+    bytes_read = 0
+
+    @contextmanager
+    def open_read(self, path: str, offset: int = 0) -> Iterator[Reader]:
+        with super().open_read(path, offset) as reader:
+            yield _CountingReader(self, reader)
+
+
+class _CountingReader:
+    def __init__(self, store: CountingFolder, reader: Reader) -> None:
+        self.size_bytes = reader.size_bytes
+        self._store, self._reader = store, reader
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        read = self._reader.readinto(buffer)
+        self._store.bytes_read += read
+        return read
 
 
 @pytest.mark.slow

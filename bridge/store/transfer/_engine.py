@@ -148,7 +148,7 @@ class _Run:
         if delivery.line.stopping.is_set():
             self._abort()
         delivery.line.refresh()
-        if (rate := delivery.tally.sample()) is not None:
+        if (rate := delivery.tally.sample(paused=delivery.line.paused)) is not None:
             delivery.line.saw_rate(rate)
         for event in delivery.tally.take_events():
             self._tell(event)
@@ -157,8 +157,8 @@ class _Run:
     def _abort(self) -> None:
         """Wakes every thread that waits for one of the stores."""
         self._route.abort()
-        if isinstance(self._delivery.source, PacedReads):
-            self._delivery.source.abort_reads()
+        if self._delivery.listed is not None:
+            self._delivery.listed.abort_reads()
 
     def _work(self) -> None:
         try:

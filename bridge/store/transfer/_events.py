@@ -62,14 +62,14 @@ class Repairing:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Quiet hours have begun."""
+    """Quiet hours have begun, or somebody has paused the transfer (``until`` is ``None``)."""
 
-    until: datetime
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Unpaused:
-    """Quiet hours are over."""
+    """Quiet hours or a pause are over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import cast
 
 from bridge.errors import NameCollisionError, StoreCorruptError, StoreUnreachableError, UnsafePathError
@@ -124,8 +124,8 @@ class FileCopy:
         digest = hashlib.sha256()
         counted = 0
         try:
-            start = self._take_up(item, buffer, digest)
-            with self._delivery.open_source(item, start) as reader:
+            with ExitStack() as opened:
+                start, reader = self._take_up(item, buffer, digest, opened)
                 done = start
                 self._delivery.tally.confirmed(start, moved=False)
                 counted = start
@@ -168,21 +168,23 @@ class FileCopy:
             self._delivery.tally.sent(len(part))
             data = data[len(part) :]
 
-    def _take_up(self, item: TransferItem, buffer: memoryview, digest: hashlib._Hash) -> int:
-        """Where a half-written file can be continued, with all before that in the digest (which cannot be kept)."""
-        if self._partials is None:
-            return 0
-        if item.sha256 is None or self._delivery.listed is None:
-            if start := self._check_partial(item, buffer):
-                with self._delivery.open_source(item) as reader:
-                    self._hash(item, reader, start, buffer, digest)
-            return start
-        # The source is far away and what the whole must be is known: what is here already need not come again.
-        start = min(self._partials.partial_bytes(item.path), item.size_bytes)
-        if start:
-            with self._partials.open_read_partial(item.path) as partial:
-                self._hash(item, partial, start, buffer, digest)
-        return start
+    def _take_up(
+        self, item: TransferItem, buffer: memoryview, digest: hashlib._Hash, opened: ExitStack
+    ) -> tuple[int, Reader]:
+        """Where a half-written file can be continued, with all before that in the digest (which cannot be kept), and
+        the source from there on. What is there already is not fetched again where what the whole must be is known."""
+        there = 0 if self._partials is None else min(self._partials.partial_bytes(item.path), item.size_bytes)
+        if not there or self._partials is None:
+            return 0, opened.enter_context(self._delivery.open_source(item))
+        with self._partials.open_read_partial(item.path) as partial:
+            if item.sha256 is not None:
+                self._hash(item, partial, there, buffer, digest)
+                return there, opened.enter_context(self._delivery.open_source(item, there))
+            reader = opened.enter_context(self._delivery.open_source(item))
+            good = self._compare(item, reader, partial, end=there, buffer=buffer, digest=digest)
+        if good < there:
+            reader = opened.enter_context(self._delivery.open_source(item, good))
+        return good, reader
 
     def _hash(
         self, item: TransferItem, reader: Reader, size_bytes: int, buffer: memoryview, digest: hashlib._Hash
@@ -199,34 +201,37 @@ class FileCopy:
         try:
             self._delivery.expect_digest(item, sha256)
         except SourceChanged as error:
-            if not (taken_up and self._delivery.listed is not None):
+            if not taken_up:
                 raise
-            # The part that was taken up may have been wrong: all of it is asked for.
+            # The part that was taken up may have been wrong: the whole is read again.
             raise StoreCorruptError(store=self._delivery.target.location, detail=f"{item.path}: {error}") from error
 
-    def _check_partial(self, item: TransferItem, buffer: memoryview) -> int:
+    def _compare(
+        self,
+        item: TransferItem,
+        source: Reader,
+        partial: Reader,
+        *,
+        end: int,
+        buffer: memoryview,
+        digest: hashlib._Hash,
+    ) -> int:
         """How much of a half-written file is what the source has; what follows is written anew."""
-        if self._partials is None or not (there := self._partials.partial_bytes(item.path)):
-            return 0
         good = 0
         half = len(buffer) // 2
-        with (
-            self._delivery.open_source(item) as source,
-            self._partials.open_read_partial(item.path) as partial,
-        ):
-            end = min(there, item.size_bytes)
-            while good < end:
-                size = min(half, end - good)
-                mine, theirs = buffer[:size], buffer[half : half + size]
-                self._delivery.fill(item, source, mine, hashlib.sha256())
-                read = 0
-                while read < size and (more := partial.readinto(theirs[read:])):
-                    read += more
-                if read < size or mine != theirs:
-                    return good
-                good += size
-                if self._delivery.line.stopping.is_set():
-                    raise Stopped
+        while good < end:
+            size = min(half, end - good)
+            mine, theirs = buffer[:size], buffer[half : half + size]
+            self._delivery.fill(item, source, mine, hashlib.sha256())
+            read = 0
+            while read < size and (more := partial.readinto(theirs[read:])):
+                read += more
+            if read < size or mine != theirs:
+                return good
+            digest.update(mine)
+            good += size
+            if self._delivery.line.stopping.is_set():
+                raise Stopped
         return good
 
     # -- what the target has ------------------------------------------------------------------------------------------

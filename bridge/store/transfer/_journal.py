@@ -110,6 +110,12 @@ class TransferJournal:
     def record_block(self, path: str, key: BlockKey) -> None:
         self._run("INSERT OR REPLACE INTO blocks VALUES (?, ?)", (path, key.encode()))
 
+    def remove(self) -> None:
+        """Closes it and removes its file: the delivery is done, and a later one must look at the target anew."""
+        self.close()
+        for ending in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+
     def close(self) -> None:
         with self._lock:
             self._db.close()

@@ -52,6 +52,7 @@ class Line:
         self._active = 0
         self._most = settings.connections or MOST_CONNECTIONS
         self._allowed = min(settings.connections or DEFAULT_CONNECTIONS, self._most)
+        self._paused = False
         self._paused_until: datetime | None = None
         self._policy_read_at = float("-inf")
         self._failing_since: float | None = None
@@ -73,13 +74,18 @@ class Line:
         self.arriving.set_rate(policy.limit_rate_bits_per_s)
         quiet = policy.quiet_hours
         until = quiet.until(self._settings.now()) if quiet else None
-        if until is not None and self._paused_until is None:
+        paused = policy.paused or until is not None
+        if paused and (not self._paused or until != self._paused_until):
             self._tell(Paused(until))
-        elif until is None and self._paused_until is not None:
+        elif self._paused and not paused:
             with self._lock:
                 self._failing_since = None  # a night of silence is no failure
             self._tell(Unpaused())
-        self._paused_until = until
+        self._paused, self._paused_until = paused, until
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
 
     @property
     def paused_until(self) -> datetime | None:
@@ -96,14 +102,14 @@ class Line:
         return self._allowed
 
     def take_turn(self) -> None:
-        """Waits until this thread may use the line: not in quiet hours, and only so many at once as the line bears.
+        """Waits until this thread may use the line: not while it is paused, and only so many at once as the line bears.
 
         Raises:
             Stopped: the transfer is ending.
         """
         with self._turns:
             while not self.stopping.is_set():
-                if self._paused_until is None and self._active < self._allowed:
+                if not self._paused and self._active < self._allowed:
                     self._active += 1
                     return
                 self._turns.wait(0.2)
@@ -210,5 +216,5 @@ class Line:
         """
         if self.stopping.is_set():
             raise Stopped
-        if self._paused_until is not None:
+        if self._paused:
             self.wait(0)

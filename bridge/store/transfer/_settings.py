@@ -86,10 +86,11 @@ def parse_rate(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LinePolicy:
-    """What the line may be used for at this moment."""
+    """What the line may be used for at this moment; ``paused`` until somebody says otherwise, for nothing."""
 
     limit_rate_bits_per_s: int | None = None
     quiet_hours: QuietHours | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,10 +82,16 @@ class Tally:
             self._events.clear()
         return taken
 
-    def sample(self) -> float | None:
-        """Measures the rate of the last second; returns bytes per second when a new sample was taken."""
+    def sample(self, *, paused: bool = False) -> float | None:
+        """Measures the rate of the last second; returns bytes per second when a new sample was taken.
+
+        A pause says nothing of the line: it is left out.
+        """
         now = self._monotonic()
         with self._lock:
+            if paused:
+                self._sampled_at, self._sampled_bytes = now, self._moved
+                return None
             elapsed_s = now - self._sampled_at
             if elapsed_s < _SAMPLE_EVERY_S:
                 return None
