@@ -26,8 +26,9 @@ FAULT_NAMES = (
     "vm-off:MACHINE, staging-disk-full[:PERCENT], other-collection-running[:DURATION], output-late:DURATION, "
     "collection-outlives-session, wrong-clock:DURATION, hostile-names, hostile-records, leaky-logs, "
     "not-registered, test-fails:CATEGORY, portal-down, ercs-dies:MACHINE[@FROM[-UNTIL]], ercs-refuses:MACHINE, "
-    "connection-cut:PERCENT, connection-stalls:PERCENT, idle-close[:DURATION], disconnected-buffer:SIZE, "
-    "quota-exceeded, access-denied, no-such-configuration"
+    "connection-cut:PERCENT, connection-stalls:PERCENT, idle-close[:DURATION], receive-cut[:DURATION], "
+    "session-ends:DURATION, disconnected-buffer:SIZE, disconnected-drop:SIZE, quota-exceeded, access-denied, "
+    "no-such-configuration, no-enumeration"
 )
 _FAULT_HELP = f"A fault; may be repeated, faults combine. --list-faults says what each does: {FAULT_NAMES}".replace(
     "[", "\\["

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -39,6 +38,8 @@ class ShellSnapshot:
     connected: bool
     commands: tuple[str, ...]
     process_id: int
+    idle_timeout_s: float
+    buffer_mode: str
 
 
 class EndpointServer:
@@ -63,6 +64,7 @@ class EndpointServer:
         max_shells_per_user: Create is refused above it.
         client_lost_after_s: After so long without a request a client counts as lost and Connect is let in.
         idle_timeout_s: A shell nobody uses ends after so long, unless its client asked otherwise.
+        max_idle_timeout_s: A client that asks for more is refused; None allows any.
         engine: A real PowerShell that runs the sessions; by default they are simulated.
     """
 
@@ -84,6 +86,7 @@ class EndpointServer:
         max_shells_per_user: int = 5,
         client_lost_after_s: float = 60.0,
         idle_timeout_s: float = 7200.0,
+        max_idle_timeout_s: float | None = None,
         engine: PowerShellEngine | None = None,
     ) -> None:
         self.machine = machine
@@ -104,13 +107,14 @@ class EndpointServer:
             max_shells_per_user,
             idle_timeout_s,
             client_lost_after_s,
+            max_idle_timeout_s,
             Session if self._engine is None else self._engine.new_session,
         )
         faults = faults or ProtocolFaults()
         self._service = Service(settings, faults)
         build = session.build.partition(".")[0]
         version = f"OS: 10.0.{build} SP: 0.0 Stack: 3.0"
-        self._front = Front(self._service, self.accounts, machine, version, random.Random(faults.seed))  # noqa: S311
+        self._front = Front(self._service, self.accounts, machine, version)
         self._servers: list[asyncio.Server] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -130,8 +134,6 @@ class EndpointServer:
     @faults.setter
     def faults(self, faults: ProtocolFaults) -> None:
         def change() -> None:
-            if faults.seed != self._service.faults.seed:
-                self._front.chance = random.Random(faults.seed)  # noqa: S311
             self._service.faults = faults
 
         self._on_loop(change)
@@ -177,8 +179,8 @@ class EndpointServer:
         self._on_loop(self._service.end_all)
         self._on_loop(lambda: self._loop.stop() if self._loop else None, wait=False)
         self._thread.join(_START_S)
-        for session in self._service.closing:
-            session.close()
+        for waiting in self._service.closing:
+            waiting.join()
         if self._engine is not None:
             self._engine.close()
         self._thread = None
@@ -202,6 +204,10 @@ class EndpointServer:
         """The machine is back on the same ports, without its sessions."""
         self._await(self._listen())
 
+    def clients(self) -> set[str]:
+        """The addresses of those who are connected now."""
+        return set(self._on_loop(lambda: {each.peer for each in self._front.connections}))
+
     def shells(self) -> list[ShellSnapshot]:
         """The shells that exist now."""
 
@@ -214,6 +220,8 @@ class EndpointServer:
                     shell.info.connected,
                     tuple(shell.commands()),
                     shell.info.process_id,
+                    shell.info.idle_timeout_s,
+                    shell.info.buffer_mode,
                 )
                 for shell in self._service.shells.values()
             ]

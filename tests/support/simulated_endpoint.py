@@ -72,6 +72,10 @@ def _log(context: CommandContext, bound: Mapping[str, Any]) -> None:
     elif mode == "surrogate":
         context.write_output("broken \ud800 name")
         context.write_output("after")
+    elif mode == "big":
+        for number in range(int(bound.get("Count", 10))):
+            context.write_output(f"{number} " + "x" * 100_000)
+        context.write_output("finished")
     elif mode == "ticks":
         _tick(context, int(bound.get("Count", 10)), float(bound.get("PauseMs", 20)) / 1000)
 

@@ -8,9 +8,11 @@ import selectors
 import socket
 import struct
 import threading
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 _CHUNK_BYTES = 256 * 1024
+_HEARD_BYTES = 1 << 20
 _RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER with time 0: close() sends RST
 
 
@@ -19,15 +21,19 @@ class TcpProxy:
 
     ``stall`` holds bytes back in both directions (a silent line); ``refuse`` resets new connections as soon as they
     come; ``cut`` ends the present ones (FIN), ``reset`` ends them with RST. ``cut_after`` resets each new connection
-    once it has carried that many bytes to the client.
+    once it has carried that many bytes to the client. ``listen_on`` is the proxy's own address; ``source`` may be set
+    to the local address that it connects from, as if its client had another one from then on. ``answer_with`` speaks
+    in the target's place. What clients send is in ``heard``, up to a megabyte.
     """
 
-    def __init__(self, target_host: str, target_port: int) -> None:
+    def __init__(self, target_host: str, target_port: int, listen_on: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.target = (target_host, target_port)
+        self.source: str | None = None
+        self.heard = bytearray()
         self.bytes_up = 0
         self.bytes_down = 0
         self.connections = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(listen_on)
         self.host, self.port = self._listener.getsockname()[:2]
         self._lock = threading.Lock()
         self._open: list[_Pair] = []
@@ -37,6 +43,7 @@ class TcpProxy:
         self._refusing = False
         self._swallowing = False
         self._cut_after: int | None = None
+        self._speech: Callable[[], Iterable[bytes]] | None = None
         self._closed = False
 
     def __enter__(self) -> TcpProxy:
@@ -74,6 +81,10 @@ class TcpProxy:
         """Drops what the target says: requests arrive there, and nobody learns what came of them."""
         self._swallowing = swallowing
 
+    def answer_with(self, speech: Callable[[], Iterable[bytes]] | None) -> None:
+        """From now on whatever a client sends is answered with this, and the target hears nothing of it."""
+        self._speech = speech
+
     def cut(self) -> int:
         """Ends the present connections in order (FIN); returns how many there were."""
         return self._end_all(reset=False)
@@ -105,7 +116,8 @@ class TcpProxy:
                 _close(client, reset=True)
                 continue
             try:
-                server = socket.create_connection(self.target, timeout=10)
+                source = (self.source, 0) if self.source is not None else None
+                server = socket.create_connection(self.target, timeout=10, source_address=source)
             except OSError:
                 _close(client, reset=True)
                 continue
@@ -137,6 +149,8 @@ class TcpProxy:
             data = source.recv(_CHUNK_BYTES)
             if not data:
                 return False
+            if upwards and self._speech is not None:
+                return self._speak(pair, self._speech)
             if not upwards and pair.left is not None:
                 data = data[: pair.left]
                 pair.left -= len(data)
@@ -146,12 +160,20 @@ class TcpProxy:
             return False
         if upwards:
             self.bytes_up += len(data)
+            self.heard += data[: max(_HEARD_BYTES - len(self.heard), 0)]
         else:
             self.bytes_down += len(data)
             if pair.left == 0:
                 pair.end(reset=True)
                 return False
         return True
+
+    def _speak(self, pair: _Pair, speech: Callable[[], Iterable[bytes]]) -> bool:
+        for part in speech():
+            if pair.ended or self._closed:
+                break
+            pair.client.sendall(part)
+        return False
 
 
 class _Pair:

@@ -11,7 +11,8 @@ class Outbox:
     """Fragments in order, with back-pressure on the thread that writes them.
 
     ``put(..., wait=True)`` blocks while ``limit_bytes`` are waiting to be taken, as the buffer mode Block of a real
-    host does (MS-WSMV 2.2.4.4): a command that nobody listens to stalls.
+    host does (MS-WSMV 2.2.4.4): a command that nobody listens to stalls. With ``limit(..., drop=True)`` it goes on, and
+    the oldest fragments go, as with the mode Drop.
     """
 
     def __init__(self, limit_bytes: int, on_change: Callable[[], None] | None = None) -> None:
@@ -19,6 +20,7 @@ class Outbox:
         self._on_change = on_change
         self._fragments: deque[bytes] = deque()
         self._size_bytes = 0
+        self._drops = False
         self._released = False
         self._finished = False
         self._failure: Exception | None = None
@@ -41,23 +43,30 @@ class Outbox:
         with self._condition:
             self._on_change = on_change
 
-    def limit(self, limit_bytes: int) -> None:
-        """Changes how much may wait."""
+    def limit(self, limit_bytes: int, *, drop: bool = False) -> None:
+        """Changes how much may wait, and whether what is too much stops its writer or pushes out what is oldest."""
         with self._condition:
-            self._limit_bytes = limit_bytes
+            self._limit_bytes, self._drops = limit_bytes, drop
+            self._drop_oldest()
             self._condition.notify_all()
 
     def put(self, fragments: Iterable[bytes], *, wait: bool) -> None:
         """Adds fragments of one message; with ``wait`` blocks first while the box is full."""
         with self._condition:
-            while wait and self._size_bytes >= self._limit_bytes and not self._released:
+            while wait and self._size_bytes >= self._limit_bytes and not (self._released or self._drops):
                 self._condition.wait()
             for fragment in fragments:
                 self._fragments.append(fragment)
                 self._size_bytes += len(fragment)
+            self._drop_oldest()
             on_change = self._on_change
         if on_change is not None:
             on_change()
+
+    def _drop_oldest(self) -> None:
+        # GUESS: "dropped in FIFO manner" (the SDK's OutputBufferingMode) does not say in what units.
+        while self._drops and self._size_bytes > self._limit_bytes and len(self._fragments) > 1:
+            self._size_bytes -= len(self._fragments.popleft())
 
     def take(self, budget_bytes: int) -> list[bytes]:
         """As many whole fragments as fit the budget, at least one if there is any.

@@ -104,10 +104,14 @@ _SESSION_KINDS = (
     FaultKind("connection-cut", "so many requests in a hundred end in a reset connection", "PERCENT", _percent),
     FaultKind("connection-stalls", "so many answers in a hundred wait three seconds", "PERCENT", _percent),
     FaultKind("idle-close", "connections that were silent so long are closed", "DURATION", _seconds, "120s"),
+    FaultKind("receive-cut", "a request that waits so long for its answer is cut off", "DURATION", _seconds, "15s"),
+    FaultKind("session-ends", "every session ends so long after it was opened: its process dies", "DURATION", _seconds),
     FaultKind("disconnected-buffer", "a command stalls after so much output with nobody connected", "SIZE", parse_size),
+    FaultKind("disconnected-drop", "of a command that was left only so much output is kept", "SIZE", parse_size),
     FaultKind("quota-exceeded", "no further session is allowed"),
     FaultKind("access-denied", "the account may not open a session"),
     FaultKind("no-such-configuration", "the machines are no ERCS machines"),
+    FaultKind("no-enumeration", "the account may not ask which sessions it has"),
 )
 FAULTS: dict[str, FaultKind] = {kind.name: kind for kind in (*_KINDS, *_SESSION_KINDS)}
 """Every fault by name: of the stamp, then of its sessions."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from bridge.errors import UsageError
 from bridge.secrets import Secret
 from bridge.simulator._command import CommandSpec
-from bridge.simulator.portal import Portal
 from bridge.simulator.stamp._commands import stamp_commands
 from bridge.simulator.stamp._options import StampOptions
+from bridge.simulator.stamp._portal import Portal
 from bridge.simulator.stamp._state import StampState
 from bridge.stamp import EndpointAddress
 
@@ -132,10 +132,14 @@ class SimulatedStamp:
             stall_chance=(faults.value("connection-stalls") or 0.0) / 100,
             stall_s=_STALL_S,
             close_idle_after_s=faults.value("idle-close"),
+            cut_waiting_after_s=faults.value("receive-cut"),
+            session_ends_after_s=faults.value("session-ends"),
             quota_exceeded=faults.has("quota-exceeded"),
             access_denied=faults.has("access-denied"),
             no_such_configuration=faults.has("no-such-configuration"),
+            no_enumeration=faults.has("no-enumeration"),
             disconnected_buffer_bytes=faults.value("disconnected-buffer"),
+            dropping_buffer_bytes=faults.value("disconnected-drop"),
             clock_skew_s=faults.value("wrong-clock") or 0.0,
         )
 

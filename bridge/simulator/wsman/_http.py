@@ -62,7 +62,6 @@ class Front:
     accounts: Sequence[Account]
     machine: str
     product_version: str
-    chance: random.Random
     requests: int = 0
     connections: set[Connection] = field(default_factory=set)
 
@@ -76,6 +75,13 @@ class Front:
             await connection.run()
         finally:
             self.connections.discard(connection)
+
+    def is_due(self, fault: str, chance: float) -> bool:
+        """Whether this request meets the fault: seed, machine and number decide, so that it can be repeated."""
+        if not chance:
+            return False
+        drawn = random.Random(f"{self.service.faults.seed}/{self.machine}/{fault}/{self.requests}")  # noqa: S311
+        return drawn.random() < chance
 
     def reset_all(self) -> None:
         """Resets every open connection."""
@@ -101,6 +107,12 @@ class Connection:
         self._bindings = bindings
         self._acceptor = Acceptor(front.accounts, bindings)
         self._reading: asyncio.Task[bytes] | None = None
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end."""
+        name = self._writer.get_extra_info("peername")
+        return str(name[0]) if name else ""
 
     async def run(self) -> None:
         """Answers requests one after the other."""
@@ -132,8 +144,11 @@ class Connection:
     async def _answer(self, request: _HttpRequest) -> None:
         working = asyncio.ensure_future(self._respond(request))
         reading = self._next_read()
+        patience_s = self._front.service.faults.cut_waiting_after_s
         try:
-            await asyncio.wait({working, reading}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({working, reading}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise _GoneError  # on purpose
             if not working.done() and reading.done() and not self._take_early(reading):
                 raise _GoneError  # the client left while its request was being worked on
             response = await working
@@ -246,8 +261,7 @@ class Connection:
         try:
             request = soap.parse_request(data)
             message_id = request.message_id
-            peer = self._writer.get_extra_info("peername")
-            caller = Caller(self._acceptor.username or "", str(peer[0]) if peer else "")
+            caller = Caller(self._acceptor.username or "", self.peer)
             return await self._front.service.handle(request, caller)
         except FaultError as fault:
             return Reply(fault.envelope(self._front.machine, message_id), status=500)
@@ -268,10 +282,11 @@ class Connection:
     async def _misbehave(self) -> None:
         front, faults = self._front, self._front.service.faults
         front.requests += 1
-        if faults.stall_chance and front.chance.random() < faults.stall_chance:
+        cut = bool(faults.cut_every) and front.requests % faults.cut_every == 0
+        cut = cut or front.is_due("cut", faults.cut_chance)
+        if front.is_due("stall", faults.stall_chance):
             await asyncio.sleep(faults.stall_s)
-        due = faults.cut_every and front.requests % faults.cut_every == 0
-        if due or (faults.cut_chance and front.chance.random() < faults.cut_chance):
+        if cut:
             raise _CutError
 
     async def _write_response(self, response: _Response) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class ServiceSettings:
     idle_timeout_s: float = 7200.0
     client_lost_after_s: float = 60.0
     """A shell without any request for so long counts as disconnected (public reports: about 60 s)."""
+    max_idle_timeout_s: float | None = None
     new_session: Callable[[SessionSettings, str], RunspaceSession] = Session
     """Opens a session for a user; the simulated one, or one of a real PowerShell."""
 
@@ -47,8 +49,8 @@ class Service:
     settings: ServiceSettings
     faults: ProtocolFaults = field(default_factory=ProtocolFaults)
     shells: dict[str, Shell] = field(default_factory=dict)
-    closing: list[RunspaceSession] = field(default_factory=list)
-    """Sessions whose pipelines were asked to stop; joined when the server ends."""
+    closing: list[threading.Thread] = field(default_factory=list)
+    """What waits for the pipelines of ended sessions; only those that still wait are kept."""
 
     async def handle(self, request: Request, caller: Caller) -> Reply:
         """Answers one request.
@@ -94,8 +96,11 @@ class Service:
         whole_shell = request.body.find("rsp:Connect[@CommandId]", NAMES) is None
         if connecting and whole_shell and self._is_held(info):
             raise soap.shell_in_use()
-        if info.left and not (connecting and whole_shell):
+        taking_over = connecting and whole_shell
+        if info.left and not taking_over:
             raise soap.shell_disconnected()
+        if not taking_over and info.connected and _is_of_another_client(info, request):
+            raise soap.shell_in_use()
         if request.message_id in info.answered:
             return info.answered[request.message_id]  # it was done; only its answer was lost
         info.pending += 1
@@ -110,7 +115,7 @@ class Service:
             info.last_used = time.monotonic()
         if request.action in _NOT_TWICE:
             info.remember(request.message_id, reply)
-        if not info.connected:
+        if taking_over or not info.connected:
             info.connected = True
             info.left = False
             info.session_id = request.session_id
@@ -124,7 +129,8 @@ class Service:
             now = time.monotonic()
             for shell_id, shell in list(self.shells.items()):
                 info = shell.info
-                if info.lost:  # everybody who waited has been told
+                ends_s = self.faults.session_ends_after_s
+                if info.lost or (ends_s is not None and now - info.created > ends_s):  # who waits is told
                     self._end(shell_id)
                     continue
                 if info.pending:
@@ -151,6 +157,9 @@ class Service:
             raise soap.invalid_parameter()
         shell_id = (body.get("ShellId") or soap.new_id()).upper()
         idle = soap.parse_duration(body.findtext("rsp:IdleTimeOut", "", NAMES))
+        longest_s = self.settings.max_idle_timeout_s
+        if idle is not None and longest_s is not None and idle > longest_s:
+            raise soap.idle_timeout_out_of_bounds(longest_s)
         info = ShellInfo(
             shell_id=shell_id,
             resource_uri=request.resource_uri,
@@ -161,6 +170,7 @@ class Service:
             output_streams=body.findtext("rsp:OutputStreams", "stdout", NAMES),
             idle_timeout_s=self.settings.idle_timeout_s if idle is None else idle,
             locale=request.locale,
+            buffer_mode=_buffer_mode(body, "Block"),
             session_id=request.session_id,
         )
         self.shells[shell_id] = self._new_shell(info, request, body)
@@ -203,7 +213,9 @@ class Service:
 
     def _release(self, session: RunspaceSession) -> None:
         session.stop_all()
-        self.closing.append(session)
+        waiting = threading.Thread(target=session.close, name="session-end", daemon=True)
+        waiting.start()
+        self.closing = [*(thread for thread in self.closing if thread.is_alive()), waiting]
 
     def _shell(self, request: Request, caller: Caller) -> Shell:
         shell = self.shells.get(request.shell_id)
@@ -222,9 +234,11 @@ class Service:
         shell.close()
 
     def _disconnect(self, shell: Shell, request: Request) -> Reply:
-        idle = soap.parse_duration(request.body.findtext("rsp:Disconnect/rsp:IdleTimeOut", "", NAMES))
-        if idle is not None:
-            shell.info.idle_timeout_s = idle
+        asked = request.body.find("rsp:Disconnect", NAMES)
+        if asked is not None:
+            idle = soap.parse_duration(asked.findtext("rsp:IdleTimeOut", "", NAMES))
+            shell.info.idle_timeout_s = shell.info.idle_timeout_s if idle is None else idle
+            shell.info.buffer_mode = _buffer_mode(asked, shell.info.buffer_mode)
         shell.abort_receives()
         self._mark_disconnected(shell)
         shell.info.left = True
@@ -237,9 +251,15 @@ class Service:
         self._limit_buffers(shell)
 
     def _limit_buffers(self, shell: Shell) -> None:
-        limit = self.faults.disconnected_buffer_bytes
         normal = self.settings.session.output_buffer_bytes
-        shell.limit_output(limit if limit is not None and not shell.info.connected else normal)
+        blocking, dropping = self.faults.disconnected_buffer_bytes, self.faults.dropping_buffer_bytes
+        if shell.info.connected:
+            shell.limit_output(normal)
+        elif blocking is not None:
+            shell.limit_output(blocking)
+        else:
+            drop = shell.info.buffer_mode == "Drop"
+            shell.limit_output(dropping if drop and dropping is not None else normal, drop=drop)
 
     def _reconnect(self, shell: Shell, request: Request) -> Reply:
         info = shell.info
@@ -255,6 +275,9 @@ class Service:
         return Reply(soap.answer(request, ""))
 
     def _enumerate(self, request: Request, caller: Caller) -> Reply:
+        # GUESS: whether a real privileged endpoint permits this to an operator, who is no administrator, is not public.
+        if self.faults.no_enumeration:
+            raise soap.access_denied()
         own = [shell for shell in self.shells.values() if shell.info.owner == caller.username]
         if request.resource_uri == SHELL:
             items = "".join(shell.info.to_xml() for shell in own)
@@ -279,6 +302,18 @@ class Service:
             "<cfg:MaxTimeoutms>60000</cfg:MaxTimeoutms><cfg:MaxBatchItems>32000</cfg:MaxBatchItems></cfg:Config>"
         )
         return Reply(soap.answer(request, body))
+
+
+def _is_of_another_client(info: ShellInfo, request: Request) -> bool:
+    # GUESS: that a client whose shell was taken over gets this fault; that it may not go on receiving is MS-WSMV's.
+    return bool(request.session_id and info.session_id) and request.session_id != info.session_id
+
+
+def _buffer_mode(asked: Element, default: str) -> str:
+    mode = asked.findtext("rsp:BufferMode", default, NAMES).strip()
+    if mode not in ("Block", "Drop"):
+        raise soap.invalid_parameter()
+    return mode
 
 
 def _commands(shell: Shell) -> str:

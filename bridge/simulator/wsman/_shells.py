@@ -67,7 +67,7 @@ class Shell(Protocol):
     def disconnect(self) -> None: ...
     def reconnect(self) -> None: ...
     def abort_receives(self) -> None: ...
-    def limit_output(self, limit_bytes: int) -> None: ...
+    def limit_output(self, limit_bytes: int, *, drop: bool = False) -> None: ...
     def close(self) -> None: ...
     def commands(self) -> list[str]: ...
 
@@ -86,7 +86,10 @@ class ShellInfo:
     idle_timeout_s: float
     locale: str
     connected: bool = True
+    buffer_mode: str = "Block"
+    """What becomes of output that nobody takes: ``Block`` or ``Drop`` (MS-WSMV 2.2.5.10)."""
     session_id: str = ""
+    """The WSMan session of the client that holds it."""
     pending: int = 0
     reconnectable: bool = True
     lost: bool = False
@@ -118,7 +121,7 @@ class ShellInfo:
             "<rsp:MaxIdleTimeOut>PT2147483.647S</rsp:MaxIdleTimeOut>"
             f"<rsp:Locale>{escape(self.locale)}</rsp:Locale><rsp:DataLocale>{escape(self.locale)}</rsp:DataLocale>"
             "<rsp:CompressionMode>NoCompression</rsp:CompressionMode><rsp:ProfileLoaded>Yes</rsp:ProfileLoaded>"
-            "<rsp:Encoding>UTF8</rsp:Encoding><rsp:BufferMode>Block</rsp:BufferMode>"
+            f"<rsp:Encoding>UTF8</rsp:Encoding><rsp:BufferMode>{self.buffer_mode}</rsp:BufferMode>"
             f"<rsp:State>{'Connected' if self.connected else 'Disconnected'}</rsp:State>"
             f"<rsp:ShellRunTime>{_period(seconds)}</rsp:ShellRunTime>"
             f"<rsp:ShellInactivity>{_period(idle)}</rsp:ShellInactivity></rsp:Shell>"
@@ -276,9 +279,9 @@ class PowerShellShell:
         for waiter in self._waiters.values():
             waiter.fail(soap.aborted())
 
-    def limit_output(self, limit_bytes: int) -> None:
+    def limit_output(self, limit_bytes: int, *, drop: bool = False) -> None:
         for outbox in self._outboxes.values():
-            outbox.limit(limit_bytes)
+            outbox.limit(limit_bytes, drop=drop)
 
     def close(self) -> None:
         self.abort_receives()

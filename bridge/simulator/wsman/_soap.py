@@ -283,6 +283,18 @@ def shell_in_use() -> FaultError:
     )
 
 
+def idle_timeout_out_of_bounds(longest_s: float) -> FaultError:
+    """2150859250: IdleTimeOut is longer than the machine's MaxIdleTimeoutms."""
+    # GUESS: the code is that of wsmerror.h, the wording is not known.
+    return FaultError(
+        2150859250,
+        "The WS-Management service cannot process the request. The IdleTimeOut is longer than what the service allows:"
+        f" {longest_s:g} seconds. ",
+        "w:InvalidParameter",
+        "s:Sender",
+    )
+
+
 def shell_disconnected() -> FaultError:
     """2150859204 (0x803381C4): the shell was disconnected; Reconnect or Connect comes first."""
     # GUESS: the code is known from public reports, the wording is not.

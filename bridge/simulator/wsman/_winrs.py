@@ -104,7 +104,7 @@ class CmdShell:
     def reconnect(self) -> None:
         """A cmd shell went on."""
 
-    def limit_output(self, limit_bytes: int) -> None:
+    def limit_output(self, limit_bytes: int, *, drop: bool = False) -> None:
         """What is played is short."""
 
     def abort_receives(self) -> None:

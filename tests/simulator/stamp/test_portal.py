@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from bridge.simulator.portal import Portal
 from bridge.simulator.stamp import StampOptions, StampState
+from bridge.simulator.stamp._portal import Portal
 
 ALERTS = (
     "/subscriptions/0/resourceGroups/System.local/providers/Microsoft.InfrastructureInsights.Admin"

@@ -10,13 +10,12 @@ from datetime import datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from bridge.secrets import Secret
-
-if TYPE_CHECKING:
-    from bridge.simulator.stamp import Alert, StampState
+from bridge.simulator.stamp._alerts import Alert
+from bridge.simulator.stamp._state import StampState
 
 _PAGE_OF_ALERTS = 10
 _ALERT_TYPE = "Microsoft.InfrastructureInsights.Admin/regionHealths/alerts"
