@@ -10,7 +10,7 @@ from bridge.endpoint._records import ErrorDetail, Progress, Record, Stream
 if TYPE_CHECKING:
     from bridge.endpoint._faults import error_for
     from bridge.endpoint._line import LineEvent, LineState, SessionOptions
-    from bridge.endpoint._pipeline import Outcome, Pipeline, PipelineState, SessionIds
+    from bridge.endpoint._pipeline import Outcome, PipelineState, SessionIds
     from bridge.endpoint._probes import (
         CommandInfo,
         Identity,
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         identify,
         list_commands,
     )
-    from bridge.endpoint._session import EndpointSession, attach, end_session, open_session
+    from bridge.endpoint._session import EndpointSession, Pipeline, attach, end_session, open_session
+    from bridge.endpoint._survey import LiveShell, MachineReport, live_shells, survey
 
 __all__ = [
     "Command",
@@ -31,6 +32,8 @@ __all__ = [
     "Int64",
     "LineEvent",
     "LineState",
+    "LiveShell",
+    "MachineReport",
     "NumberLiteral",
     "Outcome",
     "Parameter",
@@ -49,7 +52,9 @@ __all__ = [
     "error_for",
     "identify",
     "list_commands",
+    "live_shells",
     "open_session",
+    "survey",
     "value_to_json",
 ]
 
@@ -60,9 +65,11 @@ _LAZY = {
     "Identity": "_probes",
     "LineEvent": "_line",
     "LineState": "_line",
+    "LiveShell": "_survey",
+    "MachineReport": "_survey",
     "Outcome": "_pipeline",
     "ParameterInfo": "_probes",
-    "Pipeline": "_pipeline",
+    "Pipeline": "_session",
     "PipelineState": "_pipeline",
     "SessionIds": "_pipeline",
     "SessionOptions": "_line",
@@ -72,7 +79,9 @@ _LAZY = {
     "error_for": "_faults",
     "identify": "_probes",
     "list_commands": "_probes",
+    "live_shells": "_survey",
     "open_session": "_session",
+    "survey": "_survey",
 }
 
 

@@ -15,10 +15,12 @@ from xml.etree import ElementTree as ET  # the DTDs and entities that defusedxml
 
 from bridge.secrets import REDACTED
 
-MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
+MAX_TAGS = 1_000_000  # what the tree of the parser may hold, and about as many attributes
 MAX_DEPTH = 80  # PowerShell itself serialises remote output one to a few levels deep, never beyond 50
 MAX_EXPANDED_NODES = 1_000_000  # what the JSON may hold once every Ref is written out
 
+_CHARACTERS_OF_A_NODE = 64  # a text counts for as many values as it is long
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _INTEGERS = frozenset({"SB", "By", "I16", "U16", "I32", "U32", "I64", "U64"})
@@ -87,20 +89,32 @@ def _parse(payload: bytes) -> ET.Element:
     if b"<!" in payload or b"<?" in payload:
         # CLIXML has neither declarations nor comments; without them there is no DTD, no entity and no other encoding.
         raise UnreadableCliXmlError("the payload holds an XML declaration or a DTD")
+    if payload.count(b"<") > MAX_TAGS or payload.count(b'="') + payload.count(b"='") > MAX_TAGS:
+        raise UnreadableCliXmlError(f"the payload has more than {MAX_TAGS} tags or attributes")
     try:
         return ET.fromstring(payload.decode("utf-8", "surrogatepass").encode("utf-8", "backslashreplace"))  # noqa: S314
     except (ET.ParseError, UnicodeDecodeError) as error:
         raise UnreadableCliXmlError(f"the payload is not well-formed: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """An object that may be referred to: what it is as JSON, and how many values and levels that has."""
+
+    value: Any
+    weight: int
+    height: int
+
+
 class _Reader:
     """Reads one message: references live as long as it does."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, tuple[Any, int]] = {}
+        self._objects: dict[str, _Finished] = {}
         self._open: set[str] = set()
         self._type_names: dict[str, tuple[str, ...]] = {}
         self._nodes = 0
+        self._deepest = 0
 
     def read(self, element: ET.Element) -> CliObject:
         if element.tag == "Obj":
@@ -108,8 +122,8 @@ class _Reader:
         return CliObject(value=self._value(element, 0), has_value=True)
 
     def _value(self, element: ET.Element, depth: int) -> Any:
-        self._count(1)
         tag, text = element.tag, element.text or ""
+        self._count(1 + len(text) // _CHARACTERS_OF_A_NODE)
         if tag == "Nil":
             return None
         if tag == "B":
@@ -125,7 +139,7 @@ class _Reader:
         if tag == "SS":
             return REDACTED
         if tag == "Ref":
-            return self._reference(element)
+            return self._reference(element, depth)
         if tag == "PR":
             return {child.tag: decode_text(child.text or "") for child in element}
         if tag == "Obj":
@@ -136,7 +150,8 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise UnreadableCliXmlError(f"objects are nested more than {MAX_DEPTH} deep")
         self._count(1)
-        before = self._nodes
+        before, deepest = self._nodes, self._deepest
+        self._deepest = depth
         reference = element.get("RefId")
         if reference is not None:
             self._open.add(reference)
@@ -145,7 +160,8 @@ class _Reader:
             self._read_part(child, result, depth + 1)
         if reference is not None:
             self._open.discard(reference)
-            self._objects[reference] = (to_json(result), self._nodes - before + 1)
+            self._objects[reference] = _Finished(to_json(result), self._nodes - before + 1, self._deepest - depth)
+        self._deepest = max(self._deepest, deepest)
         return result
 
     def _read_part(self, child: ET.Element, result: CliObject, depth: int) -> None:
@@ -154,6 +170,7 @@ class _Reader:
             return
         if tag == "ToString":
             result.to_string = decode_text(child.text or "")
+            self._count(1 + len(result.to_string) // _CHARACTERS_OF_A_NODE)
         elif tag in ("Props", "MS"):
             for part in child:
                 name = decode_text(part.get("N", ""))
@@ -187,14 +204,16 @@ class _Reader:
         reference = element.find("TNRef")
         return self._type_names.get(reference.get("RefId", ""), ()) if reference is not None else ()
 
-    def _reference(self, element: ET.Element) -> Any:
+    def _reference(self, element: ET.Element, depth: int) -> Any:
         name = element.get("RefId", "")
         if name in self._open or name not in self._objects:
             return {"$ref": name}  # an object that holds itself cannot be written as JSON
-        value, weight = self._objects[name]
-        if isinstance(value, (dict, list)):
-            self._count(weight)
-        return value
+        found = self._objects[name]
+        self._count(found.weight)
+        self._deepest = max(self._deepest, depth + found.height)
+        if self._deepest > MAX_DEPTH:
+            raise UnreadableCliXmlError(f"objects are nested more than {MAX_DEPTH} deep")
+        return found.value
 
     def _count(self, nodes: int) -> None:
         self._nodes += nodes

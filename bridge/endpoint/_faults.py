@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from xml.etree.ElementTree import ParseError
+
 import requests
 from pypsrp.exceptions import AuthenticationError, WinRMError, WinRMTransportError, WSManFaultError
 
+from bridge.endpoint._answers import UnusableAnswerError
 from bridge.endpoint._line import RequestLostError
 from bridge.endpoint._records import ErrorDetail
 from bridge.endpoint._words import brief, connection_detail
@@ -143,6 +146,8 @@ def session_error(error: Exception, *, host: str) -> BridgeError:
             return SessionLostError(host=host, detail=fault_text(error))
         case requests.exceptions.RequestException() | WinRMError() | RequestLostError() | OSError():
             return SessionLostError(host=host, detail=connection_detail(error))
+        case UnusableAnswerError() | ParseError():
+            return SessionLostError(host=host, detail=f"it does not answer as WS-Management does: {brief(error)}")
         case _:
             return EndpointError(detail=f"{host}: {brief(error)}")
 

@@ -29,6 +29,7 @@ import spnego.exceptions
 from pypsrp.exceptions import AuthenticationError, WinRMError, WinRMTransportError, WSManFaultError
 from pypsrp.wsman import WSMan, WSManAction
 
+from bridge.endpoint._answers import AnswerGuard, UnsealedAnswerError, check_xml
 from bridge.endpoint._words import connection_detail
 from bridge.errors import AuthenticationFailedError, SessionLostError
 from bridge.secrets import Credential
@@ -39,6 +40,8 @@ _HEADER_END = b"</s:Header>"
 _FIRST, _AGAIN = b'OperationID s:mustUnderstand="false"', b'OperationID s:mustUnderstand="true"'
 _LONGEST_PAUSE_S = 15.0
 _IMPATIENT_S = 3.0
+LONGEST_IDLE_TIMEOUT_S = 43_200
+"""What Windows grants to a session; one that asks for more is refused, and then gets its default, two hours."""
 _AUTHENTICATION_CHANCES = 2  # a domain controller may be away for a moment; a changed password locks the account
 
 # These may be sent again whatever became of the first: they change nothing, or have the same effect twice.
@@ -80,13 +83,16 @@ class LineEvent:
 class SessionOptions:
     """How patient a session is. All times in seconds.
 
-    ``idle_timeout_s`` must be longer than the longest collection (the endpoint reaps a silent shell after it);
-    Windows allows up to 43,200. ``operation_timeout_s`` is the length of a poll; ``read_timeout_s`` must be longer.
+    ``idle_timeout_s`` must be longer than the longest collection (the endpoint reaps a silent shell after it); more
+    than ``LONGEST_IDLE_TIMEOUT_S`` is not asked for. ``operation_timeout_s`` is the length of a poll;
+    ``read_timeout_s``, the longest silence of the line, must be longer, and ``answer_timeout_s``, what a whole answer
+    may take, longer than that.
     """
 
     connect_timeout_s: int = 10
     operation_timeout_s: int = 20
     read_timeout_s: int = 30
+    answer_timeout_s: float = 120.0
     open_timeout_s: float = 120.0
     idle_timeout_s: int = 21_600
     reconnect_deadline_s: float = 900.0
@@ -135,6 +141,9 @@ class Line:
         self._on_line = on_line
         self._given_up = threading.Event()
         self._transport = self.wsman.transport
+        self._answers = answers = AnswerGuard(options.answer_timeout_s)
+        build = self._transport._build_session
+        self._transport._build_session = lambda: answers.over(build())
         self.wsman.transport = _HealingTransport(self)
         self.heals = False  # until the session is open a failure is for the caller: it tries the next machine
 
@@ -175,13 +184,14 @@ class Line:
             RequestLostError: The line broke under a request that must not be sent twice.
             SessionLostError: The line did not come back before the deadline.
             AuthenticationFailedError: The endpoint no longer accepts the credentials.
+            UnusableAnswerError: What came is no answer of a WS-Management service.
         """
         action = _action_of(message)
         message = _with_operation_id(message)
         attempt, refusals, broken_since = 0, 0, 0.0
         while True:
             try:
-                answer: bytes = self._transport.send(message, timeout=timeout)
+                answer = self._exchange(message, timeout)
             except AuthenticationError as error:
                 refusals += 1
                 _close_responses(error)
@@ -194,6 +204,10 @@ class Line:
                 if not self.heals or not _is_broken_line(error):
                     raise
                 cause = error
+            except UnsealedAnswerError as error:
+                if not self.heals:
+                    raise
+                cause = error  # not the endpoint's: it is asked again, until the deadline
             else:
                 if attempt:
                     self._tell(LineState.UP, f"the line to {self.address.name} is back", attempt)
@@ -205,6 +219,16 @@ class Line:
                 raise RequestLostError(connection_detail(cause)) from cause
             self._wait(attempt, broken_since, cause)
             message = message.replace(_FIRST, _AGAIN)
+
+    def _exchange(self, message: bytes, timeout: Any) -> bytes:
+        with self._answers.watching():
+            try:
+                answer: bytes = self._transport.send(message, timeout=timeout)
+            except WinRMTransportError as error:
+                check_xml(error.response_text or "")  # pypsrp looks for a fault in it
+                raise
+        self._answers.check(answer, sealed=self._transport.wrap_required)
+        return answer
 
     def _wait(self, attempt: int, broken_since: float, cause: Exception) -> None:
         left_s = self._deadline_s - (time.monotonic() - broken_since)

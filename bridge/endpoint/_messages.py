@@ -8,18 +8,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from bridge.endpoint._clixml import CliObject, UnreadableCliXmlError, decode_text, one_line, read_clixml, to_json
 from bridge.endpoint._records import ErrorDetail, Progress, Record, Stream
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Of one message, and of all those together of which a part is still to come."""
 _MAX_OPEN_MESSAGES = 64
+_MAX_REMEMBERED = 256
+_PART_BYTES = 64  # what a fragment costs beside its content
 _FRAGMENT_HEADER = struct.Struct(">QQBI")
 _MESSAGE_HEADER = struct.Struct("<II16s16s")
 _START, _END = 1, 2
 _NO_PIPELINE = uuid.UUID(int=0)
 _BOM = b"\xef\xbb\xbf"
+_V = TypeVar("_V")
 
 
 class MessageType(IntEnum):
@@ -93,12 +97,15 @@ class DamagedMessage:
 
 
 class Defragmenter:
-    """Puts the fragments of one stream together. What cannot be put together is told, and the next is read."""
+    """Puts the fragments of one stream together. What cannot be put together is told, and the next is read; what comes
+    a second time, fragment or message, is passed over (an object id is given once, MS-PSRP 2.2.4)."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._open: dict[int, list[bytes]] = {}
-        self._skipped: set[int] = set()
+        self._held_bytes = 0
+        self._skipped: dict[int, None] = {}
+        self._seen: dict[int, int] = {}
 
     def feed(self, data: bytes) -> Iterator[Message | DamagedMessage]:
         """Takes the bytes of one answer and yields what they complete."""
@@ -119,22 +126,47 @@ class Defragmenter:
 
     def _take(self, object_id: int, fragment_id: int, flags: int, part: bytes) -> Iterator[Message | DamagedMessage]:
         if flags & _START:
-            self._skipped.discard(object_id)
+            self._skipped.pop(object_id, None)
+            self._close(object_id)
             self._open[object_id] = []
         parts = self._open.get(object_id)
+        if parts and fragment_id == len(parts) - 1 and parts[-1] == part:
+            return
         if parts is None or len(parts) != fragment_id:
-            self._open.pop(object_id, None)
-            if object_id not in self._skipped:
-                self._skipped.add(object_id)
-                yield DamagedMessage(object_id, f"fragment {fragment_id} came without the one before it")
+            yield from self._skip(object_id, f"fragment {fragment_id} came without the one before it")
             return
         parts.append(part)
+        self._held_bytes += len(part) + _PART_BYTES
         if flags & _END:
-            yield _message(object_id, b"".join(self._open.pop(object_id)))
-        elif len(self._open) > _MAX_OPEN_MESSAGES or sum(map(len, parts)) > MAX_MESSAGE_BYTES:
-            self._open.pop(object_id)
-            self._skipped.add(object_id)
-            yield DamagedMessage(object_id, "the message is larger than what is kept in memory")
+            whole = b"".join(self._close(object_id))
+            if not self._is_repeated(object_id, whole):
+                yield _message(object_id, whole)
+        elif len(self._open) > _MAX_OPEN_MESSAGES or self._held_bytes > MAX_MESSAGE_BYTES:
+            yield from self._skip(object_id, "the message is larger than what is kept in memory")
+
+    def _close(self, object_id: int) -> list[bytes]:
+        parts = self._open.pop(object_id, [])
+        self._held_bytes -= sum(len(part) + _PART_BYTES for part in parts)
+        return parts
+
+    def _skip(self, object_id: int, why: str) -> Iterator[DamagedMessage]:
+        self._close(object_id)
+        if object_id not in self._skipped and object_id not in self._seen:
+            yield DamagedMessage(object_id, why)
+        _remember(self._skipped, object_id, None)
+
+    def _is_repeated(self, object_id: int, whole: bytes) -> bool:
+        content = hash(whole)
+        repeated = self._seen.get(object_id) == content
+        _remember(self._seen, object_id, content)
+        return repeated
+
+
+def _remember(kept: dict[int, _V], key: int, value: _V) -> None:
+    kept.pop(key, None)
+    kept[key] = value
+    if len(kept) > _MAX_REMEMBERED:
+        del kept[next(iter(kept))]
 
 
 def _message(object_id: int, data: bytes) -> Message | DamagedMessage:

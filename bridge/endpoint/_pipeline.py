@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from xml.etree.ElementTree import ParseError
 
 import requests
 from pypsrp.exceptions import WinRMError, WSManFaultError
-from pypsrp.shell import CommandState, SignalCode
+from pypsrp.shell import CommandState, SignalCode, WinRS
 
+from bridge.endpoint._answers import UnusableAnswerError
 from bridge.endpoint._clixml import UnreadableCliXmlError
 from bridge.endpoint._faults import (
     OPERATION_TIMED_OUT,
@@ -36,13 +38,24 @@ from bridge.endpoint._messages import (
     unreadable_record,
 )
 from bridge.endpoint._records import ErrorDetail, Record, Stream
-from bridge.errors import SessionLostError
+from bridge.errors import BridgeError, SessionLostError
 
-if TYPE_CHECKING:
-    from bridge.endpoint._session import EndpointSession
-
-THIRD_PARTY = (WinRMError, requests.exceptions.RequestException, RequestLostError, OSError, ParseError, KeyError)
+THIRD_PARTY = (
+    WinRMError,
+    requests.exceptions.RequestException,
+    RequestLostError,
+    UnusableAnswerError,
+    OSError,
+    ParseError,
+    KeyError,
+)
 """What may come out of a request to the endpoint beside an error of the bridge."""
+
+
+_MAY_LACK = (
+    "nobody was connected for a while: where the endpoint's buffer was full meanwhile, the oldest records of that time"
+    " are missing here (the output log beside the logs has their text)"
+)
 
 
 class PipelineState(StrEnum):
@@ -106,12 +119,25 @@ class Outcome:
             raise error_for(detail, self.command)
 
 
-class Pipeline:
+class PipelineSession(Protocol):
+    """What a pipeline needs of the session that it runs in."""
+
+    def receive(self, command_id: str, timeout_s: int | None = None) -> tuple[str, bytes]: ...
+    def read(self, data: bytes, defragmenter: Defragmenter) -> Iterator[Message | DamagedMessage]: ...
+    def reconnect(self) -> None: ...
+    def second_shell(self) -> AbstractContextManager[WinRS]: ...
+    def finished(self, command_id: str) -> None: ...
+    def disconnect(self) -> None: ...
+    def error(self, error: Exception) -> BridgeError: ...
+
+
+class RunningPipeline:
     """One or more statements that run on the endpoint. ``records`` is for one thread; the rest for any."""
 
-    def __init__(self, session: EndpointSession, ids: SessionIds, command: str | None) -> None:
-        self.session = session
+    def __init__(self, session: PipelineSession, ids: SessionIds, command: str | None) -> None:
+        self._session = session
         self.ids = ids
+        self.may_lack_records = False
         self._command = command
         self._ended: tuple[PipelineState, ErrorDetail | None] | None = None
         self._defragmenter = Defragmenter()
@@ -136,13 +162,17 @@ class Pipeline:
     def records(self) -> Iterator[Record]:
         """The records as they arrive, until the pipeline has ended or this client has left it.
 
-        The error that ends a pipeline comes as the last record (stream ``error``, ``terminating``).
+        The error that ends a pipeline comes as the last record (stream ``error``, ``terminating``). Where the endpoint
+        may have dropped some, because the session had been left on purpose, the first is a warning of ours.
 
         Raises:
             SessionLostError: The session could not be had back in time; the command may go on. ``attach`` with
                 ``ids`` takes it up again.
             SessionGoneError: The endpoint no longer has the session.
         """
+        if self.may_lack_records:
+            self.may_lack_records = False
+            yield self._counted(Record(Stream.WARNING, _MAY_LACK, datetime.now(UTC)))
         while self._ended is None:
             if self._leaving.is_set():  # what the endpoint still holds is for the one who attaches
                 self._end(PipelineState.DISCONNECTED)
@@ -160,7 +190,7 @@ class Pipeline:
             yield from self._read(data)
             if self._ended is None and state == CommandState.DONE:
                 self._end(PipelineState.FAILED, _ended_without_a_word())
-        self.session.finished(self)
+        self._session.finished(self.command_id)
 
     def wait(self) -> Outcome:
         """Reads what is left and returns how the pipeline ended."""
@@ -182,24 +212,26 @@ class Pipeline:
         if self._ended is not None:
             return
         self._stopping.set()
-        with self.session.second_shell() as shell:
+        with self._session.second_shell() as shell:
             try:
                 shell.signal(SignalCode.PS_CTRL_C, self.command_id)
-            except WSManFaultError as fault:
-                if fault.code != SHELL_NOT_FOUND:  # it ended by itself meanwhile
-                    raise self.session.error(fault) from fault
+            except THIRD_PARTY as error:
+                if isinstance(error, WSManFaultError) and error.code == SHELL_NOT_FOUND:
+                    return  # it ended by itself meanwhile
+                raise self._session.error(error) from error
 
     def disconnect(self) -> None:
         """Leaves the pipeline running on the endpoint; ``records`` then ends with state DISCONNECTED.
 
-        The endpoint keeps what the command writes until its buffer is full, and then the command waits: attach soon.
+        The endpoint keeps what the command writes, and drops the oldest of it once its buffer is full: the command
+        goes on (see ``EndpointSession.disconnect``).
 
         Raises:
             SessionLostError: The endpoint could not be told. It notices by itself after a while.
         """
         if self._ended is None:
             self._leaving.set()
-            self.session.disconnect()
+            self._session.disconnect()
 
     def came_early(self, data: bytes) -> None:
         """Keeps fragments that came before ``records`` was called."""
@@ -209,7 +241,7 @@ class Pipeline:
         if self._early:
             data, self._early = self._early, b""
             return CommandState.RUNNING, data
-        return self.session.receive(self.command_id)
+        return self._session.receive(self.command_id)
 
     def _after_failure(self, error: Exception) -> None:
         """What a failed poll means: nothing new yet, the end that was asked for, or the end of the session."""
@@ -219,14 +251,14 @@ class Pipeline:
         if self._leaving.is_set():
             self._end(PipelineState.DISCONNECTED)
         elif code in (SHELL_DISCONNECTED, STREAM_DISCONNECTED):
-            self.session.reconnect()
+            self._session.reconnect()
         elif self._stopping.is_set() and code == SHELL_NOT_FOUND:
             self._end(PipelineState.STOPPED)
         else:
-            raise self.session.error(error) from error
+            raise self._session.error(error) from error
 
     def _read(self, data: bytes) -> Iterator[Record]:
-        for message in self.session.read(data, self._defragmenter):
+        for message in self._session.read(data, self._defragmenter):
             now = datetime.now(UTC)
             if isinstance(message, DamagedMessage):
                 record = unreadable_record(Stream.OUTPUT, b"", message.detail, now)
@@ -235,9 +267,12 @@ class Pipeline:
                 if found is None:
                     continue
                 record = found
-            self._counts[record.stream] += 1
-            self._unreadable += record.raw is not None
-            yield record
+            yield self._counted(record)
+
+    def _counted(self, record: Record) -> Record:
+        self._counts[record.stream] += 1
+        self._unreadable += record.raw is not None
+        return record
 
     def _record_of(self, message: Message, now: datetime) -> Record | None:
         try:

@@ -14,6 +14,7 @@ from typing import Any
 import requests
 from defusedxml import ElementTree
 
+from bridge.endpoint._answers import AnswerGuard, UnusableAnswerError
 from bridge.endpoint._commands import Command, Parameter
 from bridge.endpoint._faults import tls_error
 from bridge.endpoint._records import Record, Stream
@@ -115,13 +116,19 @@ def identify(
         CertificateRejectedError: The certificate was not accepted.
     """
     port = (address.https_port or HTTPS_PORT) if use_https else address.port
+    guard = AnswerGuard(2 * timeout_s)
     with requests.Session() as session:
+        guard.over(session)
         session.trust_env = False  # the endpoint is on the stamp's own network: no proxy, no netrc
         session.verify = str(ca_file) if ca_file is not None else True
         url = f"{'https' if use_https else 'http'}://{_in_url(address.host)}:{port}/wsman"
         try:
-            said = _post(session, url, {"WSMANIDENTIFY": "unauthenticated"}, _IDENTIFY, timeout_s)
-            offered = _post(session, url, {}, "", timeout_s)
+            with guard.watching():
+                said = _post(session, url, {"WSMANIDENTIFY": "unauthenticated"}, _IDENTIFY, timeout_s)
+            with guard.watching():
+                offered = _post(session, url, {}, "", timeout_s)
+        except UnusableAnswerError as error:
+            raise NotWSManError(host=address.host, port=port, detail=str(error)) from error
         except requests.exceptions.SSLError as error:
             raise tls_error(error, address.host, port) from error
         except requests.exceptions.InvalidHeader as error:
@@ -264,7 +271,11 @@ def _post(session: requests.Session, url: str, headers: Mapping[str, str], body:
         stream=True,
         allow_redirects=False,
     ) as answer:
-        content = answer.raw.read(_LONGEST_ANSWER_BYTES)
+        content = b""
+        for chunk in answer.iter_content(_LONGEST_ANSWER_BYTES):
+            content += chunk
+            if len(content) >= _LONGEST_ANSWER_BYTES:
+                break
         offer = answer.headers.get("WWW-Authenticate", "")
         return _Answer(answer.status_code, offer, content, _http_date(answer.headers.get("Date", "")))
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import enum
 import re
+import struct
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import psrpcore
 from psrpcore.types import (
@@ -49,6 +51,20 @@ _PROTOCOL_MESSAGES = frozenset(
         MessageType.ENCRYPTED_SESSION_KEY,
         MessageType.APPLICATION_PRIVATE_DATA,
     }
+)
+_LONGEST_PROTOCOL_MESSAGE_BYTES = 1 << 20
+# What psrpcore and what it stands on raise where a message is not what it should be.
+_MISREADINGS = (
+    psrpcore.PSRPCoreError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    ParseError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
 )
 _MERGES = ("error", "warning", "verbose", "debug", "information")
 
@@ -145,11 +161,22 @@ class PsrpClient:
             yield payload.data
 
     def read(self, data: bytes, defragmenter: Defragmenter) -> Iterator[Message | DamagedMessage]:
-        """The messages that an answer completes. Those of the protocol itself have taken effect when they come out."""
+        """The messages that an answer completes. Those of the protocol itself have taken effect when they come out, or
+        are damaged."""
         for message in defragmenter.feed(data):
             if isinstance(message, Message) and message.type in _PROTOCOL_MESSAGES:
-                self._apply(message)
-            yield message
+                yield self._applied(message)
+            else:
+                yield message
+
+    def _applied(self, message: Message) -> Message | DamagedMessage:
+        if len(message.payload) > _LONGEST_PROTOCOL_MESSAGE_BYTES or b"<!" in message.payload:
+            return DamagedMessage(0, f"a message of the protocol (type {message.type:#x}) is too long, or has a DTD")
+        try:
+            self._apply(message)
+        except _MISREADINGS as error:
+            return DamagedMessage(0, f"a message of the protocol (type {message.type:#x}) cannot be read: {error}")
+        return message
 
     def _apply(self, message: Message) -> None:
         self._pool.receive_data(psrpcore.PSRPPayload(message.as_fragment(), psrpcore.StreamType.default, None))

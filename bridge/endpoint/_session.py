@@ -19,7 +19,8 @@ from pypsrp.shell import SignalCode as Signal
 from pypsrp.shell import WinRS
 from pypsrp.wsman import NAMESPACES, OptionSet, SelectorSet
 
-from bridge.endpoint._clixml import CliObject
+from bridge.endpoint._answers import UnusableAnswerError, understanding
+from bridge.endpoint._clixml import CliObject, UnreadableCliXmlError
 from bridge.endpoint._commands import Command
 from bridge.endpoint._faults import (
     IN_USE_CANNOT_RECONNECT,
@@ -29,7 +30,15 @@ from bridge.endpoint._faults import (
     opening_error,
     session_error,
 )
-from bridge.endpoint._line import Line, LineEvent, LineState, RequestLostError, SessionOptions, was_not_processed
+from bridge.endpoint._line import (
+    LONGEST_IDLE_TIMEOUT_S,
+    Line,
+    LineEvent,
+    LineState,
+    RequestLostError,
+    SessionOptions,
+    was_not_processed,
+)
 from bridge.endpoint._messages import (
     DamagedMessage,
     Defragmenter,
@@ -39,7 +48,7 @@ from bridge.endpoint._messages import (
     read_error,
     read_message,
 )
-from bridge.endpoint._pipeline import THIRD_PARTY, Pipeline, SessionIds
+from bridge.endpoint._pipeline import THIRD_PARTY, RunningPipeline, SessionIds
 from bridge.endpoint._psrp import PsrpClient, check_allowed, needs_session_key
 from bridge.endpoint._records import Record
 from bridge.endpoint._words import brief
@@ -66,6 +75,7 @@ _KEY_TIMEOUT_S = 60.0
 _CLOSING_TIMEOUT_S = 10
 _IDLE_TIMEOUT_OUT_OF_BOUNDS = 2150859250
 _ATTACH_PAUSE_S = 3.0
+_WHILE_LEFT = "Drop"
 _SECONDS = re.compile(r"PT([0-9]+)(?:\.[0-9]+)?S")
 _DEFAULT_OPTIONS = SessionOptions()
 
@@ -195,14 +205,25 @@ class EndpointSession:
     def disconnect(self) -> None:
         """Leaves the session to the endpoint, with what runs in it. May be called from any thread.
 
+        The endpoint is asked for the buffer mode Drop (MS-WSMV 2.2.4.15, 2.2.5.10): who leaves on purpose may stay away
+        for hours, and with Block, the default, a collection would stand still as soon as the buffer is full, hold the
+        stamp, and run into its time limit. The logs are the work, the records tell of it; the oldest that nobody took
+        go first, ``records`` of whoever attaches says that they may be missing, and the output log beside the logs
+        holds their text. A session that is lost without a word keeps Block: its client is expected back soon, and then
+        nothing is missing.
+
         Raises:
             SessionLostError: The endpoint could not be told; it notices by itself after a while.
         """
         self._left = True
         try:
             with self.second_shell() as shell:
-                request = ET.Element(f"{{{NAMESPACES['rsp']}}}Disconnect")
-                shell.wsman.disconnect(shell.resource_uri, request, selector_set=_selectors(self.ids.shell_id))
+                try:
+                    _disconnect_shell(shell, self.ids, buffer_mode=_WHILE_LEFT)
+                except WSManFaultError as fault:
+                    if fault.code == SHELL_NOT_FOUND:
+                        raise
+                    _disconnect_shell(shell, self.ids)  # better with the endpoint's own mode than not at all
         except THIRD_PARTY as error:
             raise self.error(error) from error
         finally:
@@ -227,16 +248,18 @@ class EndpointSession:
         self._left = True
         self._line.give_up()
 
-    def adopt(self, ids: SessionIds) -> Pipeline:
+    def adopt(self, ids: SessionIds, *, may_lack_records: bool) -> Pipeline:
         """The pipeline of known ids, which already runs in this session."""
         self._running = Pipeline(self, ids, None)
+        self._running.may_lack_records = may_lack_records
         return self._running
 
     # -- what a pipeline needs ----------------------------------------------------------------------------------------
 
     def receive(self, command_id: str, timeout_s: int | None = None) -> tuple[str, bytes]:
         """One poll for the output of a command: the command's state and PSRP fragments."""
-        state, _, streams = self._shell.receive("stdout", command_id=command_id, timeout=timeout_s)
+        with understanding():
+            state, _, streams = self._shell.receive("stdout", command_id=command_id, timeout=timeout_s)
         return state, streams["stdout"]
 
     def read(self, data: bytes, defragmenter: Defragmenter) -> Iterator[Message | DamagedMessage]:
@@ -259,17 +282,17 @@ class EndpointSession:
         except THIRD_PARTY as error:
             raise self.error(error) from error
 
-    def finished(self, pipeline: Pipeline) -> None:
+    def finished(self, command_id: str) -> None:
         """The pipeline has ended: the endpoint may forget it, as PowerShell's own client tells it to. A line that
         breaks now takes nothing away from what the pipeline has said."""
-        if self._running is not pipeline:
+        if self._running is None or self._running.command_id != command_id:
             return
         self._running = None
         if self._left:
             return
         try:
             with self._line.impatient():
-                self._shell.signal(Signal.TERMINATE, pipeline.command_id)
+                self._shell.signal(Signal.TERMINATE, command_id)
         except (*THIRD_PARTY, BridgeError) as error:
             if not (isinstance(error, WSManFaultError) and error.code == SHELL_NOT_FOUND):
                 self._tell(LineState.DOWN, f"the ended command could not be closed: {brief(error)}")
@@ -317,9 +340,20 @@ class EndpointSession:
         except (*THIRD_PARTY, BridgeError):
             self._running = None
             raise
-        for fragment in rest:
-            self._shell.send("stdin", fragment, command_id=ids.pipeline_id)
+        self._send_rest(pipeline, rest)
         return pipeline
+
+    def _send_rest(self, pipeline: Pipeline, fragments: list[bytes]) -> None:
+        """Sends what the Command request had no room for. The command runs once it is complete, so that only the last
+        fragment may be lost and have started it."""
+        for number, fragment in enumerate(fragments, 1):
+            try:
+                self._shell.send("stdin", fragment, command_id=pipeline.command_id)
+            except (*THIRD_PARTY, BridgeError) as error:
+                if number == len(fragments) and not isinstance(error, WSManFaultError):
+                    raise CommandUncertainError(host=self.endpoint.host, detail=_reason_of(error)) from error
+                self._running = None
+                raise
 
     def _send_command(self, pipeline: Pipeline, fragment: str) -> None:
         """Sends the Command request so that it is carried out once, whatever the line does to it."""
@@ -327,17 +361,29 @@ class EndpointSession:
             self._shell.command("", [fragment], command_id=pipeline.command_id)
         except RequestLostError:
             try:
-                if not self._is_known(pipeline):
-                    self._shell.command("", [fragment], command_id=pipeline.command_id)
-            except (RequestLostError, SessionLostError) as error:
-                detail = str(error.fields.get("detail")) if isinstance(error, SessionLostError) else str(error)
-                raise CommandUncertainError(host=self.endpoint.host, detail=detail) from error
+                known = self._is_known(pipeline)
+            except (*THIRD_PARTY, BridgeError) as error:
+                raise CommandUncertainError(host=self.endpoint.host, detail=_reason_of(error)) from error
+            if not known:
+                self._send_command_again(pipeline, fragment)
+
+    def _send_command_again(self, pipeline: Pipeline, fragment: str) -> None:
+        try:
+            self._shell.command("", [fragment], command_id=pipeline.command_id)
+        except WSManFaultError:
+            raise  # the endpoint says so: it does not run
+        except (*THIRD_PARTY, BridgeError) as error:
+            raise CommandUncertainError(host=self.endpoint.host, detail=_reason_of(error)) from error
 
     def _is_known(self, pipeline: Pipeline) -> bool:
         try:
             _, data = self.receive(pipeline.command_id, timeout_s=1)
         except WSManFaultError as fault:
-            return bool(fault.code == OPERATION_TIMED_OUT)
+            if fault.code == SHELL_NOT_FOUND:  # of a command as of a shell
+                return False
+            if fault.code == OPERATION_TIMED_OUT:
+                return True
+            raise
         pipeline.came_early(data)
         return True
 
@@ -364,6 +410,14 @@ class EndpointSession:
     def _tell(self, state: LineState, detail: str) -> None:
         if self._access.on_line is not None:
             self._access.on_line(LineEvent(datetime.now(UTC), state, detail))
+
+
+class Pipeline(RunningPipeline):
+    """One or more statements that run on the endpoint. ``records`` is for one thread; the rest for any."""
+
+    def __init__(self, session: EndpointSession, ids: SessionIds, command: str | None) -> None:
+        super().__init__(session, ids, command)
+        self.session = session
 
 
 def open_session(
@@ -509,9 +563,11 @@ def _open_one(
         line.close()
         raise access.opening_error(error, line, stamp.configuration_name) from error
     line.heals = True
-    ids = replace(
-        ids, shell_id=shell.id or ids.shell_id, idle_timeout_s=_seconds(shell.idle_time_out, options.idle_timeout_s)
-    )
+    granted_s = _seconds(shell.idle_time_out, options.idle_timeout_s)
+    if granted_s < options.idle_timeout_s and access.on_line is not None:
+        detail = f"{address.name} keeps a session that nobody is connected to for {granted_s / 60:g} minutes only"
+        access.on_line(LineEvent(datetime.now(UTC), LineState.UP, detail))
+    ids = replace(ids, shell_id=shell.id or ids.shell_id, idle_timeout_s=granted_s)
     return EndpointSession(access, line, psrp, shell, ids)
 
 
@@ -531,9 +587,10 @@ def _attach_once(access: _Access, address: EndpointAddress, ids: SessionIds) -> 
         line.close()
         raise access.opening_error(error, line, ids.configuration) from error
     psrp.connected()
+    may_lack_records = _buffer_mode(shell, ids) != "Block"
     line.heals = True
     session = EndpointSession(access, line, psrp, shell, replace(ids, pipeline_id=None))
-    return session.adopt(ids)
+    return session.adopt(ids, may_lack_records=may_lack_records)
 
 
 def _new_shell(line: Line, stamp: Stamp, psrp: PsrpClient, idle_timeout_s: int) -> WinRS:
@@ -543,7 +600,7 @@ def _new_shell(line: Line, stamp: Stamp, psrp: PsrpClient, idle_timeout_s: int) 
         id=str(psrp.pool_id).upper(),
         input_streams="stdin pr",
         output_streams="stdout",
-        idle_time_out=idle_timeout_s,
+        idle_time_out=min(idle_timeout_s, LONGEST_IDLE_TIMEOUT_S),
     )
 
 
@@ -570,13 +627,14 @@ def _protocol_options() -> OptionSet:
 def _create_shell(shell: WinRS, psrp: PsrpClient) -> None:
     content = ET.Element("creationXml", xmlns="http://schemas.microsoft.com/powershell")
     content.text = base64.b64encode(psrp.opening()).decode("ascii")
-    try:
-        shell.open(_protocol_options(), content)
-    except WSManFaultError as fault:
-        if fault.code != _IDLE_TIMEOUT_OUT_OF_BOUNDS:
-            raise
-        shell.idle_time_out = None  # the endpoint allows less than was asked for: take its own measure
-        shell.open(_protocol_options(), content)
+    with understanding():
+        try:
+            shell.open(_protocol_options(), content)
+        except WSManFaultError as fault:
+            if fault.code != _IDLE_TIMEOUT_OUT_OF_BOUNDS:
+                raise
+            shell.idle_time_out = None  # the endpoint allows less than was asked for: take its own measure
+            shell.open(_protocol_options(), content)
 
 
 def _await_opened(shell: WinRS, psrp: PsrpClient, timeout_s: float, host: str) -> None:
@@ -586,7 +644,10 @@ def _await_opened(shell: WinRS, psrp: PsrpClient, timeout_s: float, host: str) -
         for message in _poll_pool(shell, psrp, stream):
             if message.type != MessageType.RUNSPACEPOOL_STATE:
                 continue
-            said = read_message(message)
+            try:
+                said = read_message(message)
+            except UnreadableCliXmlError as error:
+                raise UnusableAnswerError(f"the state of the session cannot be read: {error}") from error
             state = said.get("RunspaceState") if isinstance(said, CliObject) else None
             if state == PoolState.OPENED:
                 return
@@ -605,14 +666,16 @@ def _broken_pool(said: CliObject, host: str) -> BridgeError:
 
 def _poll_pool(shell: WinRS, psrp: PsrpClient, stream: Defragmenter) -> Iterator[Message]:
     try:
-        _, _, streams = shell.receive("stdout")
+        with understanding():
+            _, _, streams = shell.receive("stdout")
     except WSManFaultError as fault:
         if fault.code != OPERATION_TIMED_OUT:
             raise
         return
     for message in psrp.read(streams["stdout"], stream):
-        if isinstance(message, Message):
-            yield message
+        if isinstance(message, DamagedMessage):
+            raise UnusableAnswerError(message.detail)
+        yield message
 
 
 def _connect_shell(shell: WinRS, psrp: PsrpClient, ids: SessionIds) -> None:
@@ -620,10 +683,30 @@ def _connect_shell(shell: WinRS, psrp: PsrpClient, ids: SessionIds) -> None:
     content = ET.SubElement(request, "connectXml", xmlns="http://schemas.microsoft.com/powershell")
     content.text = base64.b64encode(psrp.connecting()).decode("ascii")
     body = shell.wsman.connect(shell.resource_uri, request, _protocol_options(), _selectors(ids.shell_id))
-    answer = body.find("rsp:ConnectResponse/pwsh:connectResponseXml", NAMESPACES)
-    if answer is not None and answer.text:
-        for _ in psrp.read(base64.b64decode(answer.text), Defragmenter()):
-            pass
+    with understanding():
+        answer = body.find("rsp:ConnectResponse/pwsh:connectResponseXml", NAMESPACES)
+        data = base64.b64decode(answer.text) if answer is not None and answer.text else b""
+    for message in psrp.read(data, Defragmenter()):
+        if isinstance(message, DamagedMessage):
+            raise UnusableAnswerError(message.detail)
+
+
+def _disconnect_shell(shell: WinRS, ids: SessionIds, *, buffer_mode: str | None = None) -> None:
+    request = ET.Element(f"{{{NAMESPACES['rsp']}}}Disconnect")
+    if buffer_mode is not None:
+        ET.SubElement(request, f"{{{NAMESPACES['rsp']}}}BufferMode").text = buffer_mode
+    shell.wsman.disconnect(shell.resource_uri, request, selector_set=_selectors(ids.shell_id))
+
+
+def _buffer_mode(shell: WinRS, ids: SessionIds) -> str:
+    """What the endpoint does with output that nobody takes, as the shell's own description says (MS-WSMV 2.2.4.37);
+    empty where it does not say."""
+    try:
+        with understanding():
+            body = shell.wsman.get(shell.resource_uri, selector_set=_selectors(ids.shell_id))
+            return str(body.findtext("rsp:Shell/rsp:BufferMode", "", NAMESPACES))
+    except THIRD_PARTY:
+        return ""
 
 
 def _connect_command(shell: WinRS, ids: SessionIds) -> None:
@@ -654,6 +737,10 @@ def _no_endpoint(stamp: Stamp, failures: list[tuple[EndpointAddress, BridgeError
     if len(failures) > 1:
         fields["host"] = ", ".join(address.host for address, _ in failures)
     return kind(**fields)
+
+
+def _reason_of(error: Exception) -> str:
+    return _reason(error) if isinstance(error, BridgeError) else brief(error)
 
 
 def _reason(error: BridgeError) -> str:
