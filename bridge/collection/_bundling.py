@@ -63,6 +63,7 @@ class Bundling:
                 fix=f"When it is mended: 'pep-bridge attach {context.run.id}'. {error.advice}",
             ) from error
         journal.note_delivery(name, target.location, "done")
+        self._finisher(threading.Event()).forget_delivery(journal.state_dir)
         if context.run.request.remove_staging:
             self._remove_staging(staging, target)
         else:

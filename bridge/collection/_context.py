@@ -200,6 +200,8 @@ class RunContext:
         )
 
     def outcome(self) -> Outcome:
+        with suppress(JournalError):  # then the last warnings are missing here, and were told
+            self.renew()
         code = self.pause if self.pause is not None else exit_code_of(self.run)
         return outcome_of(self.run, code, errors=tuple(self.errors), finished=self.finished)
 

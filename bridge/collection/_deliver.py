@@ -161,6 +161,7 @@ class _Delivery:
             self._journal.note_delivery(self._name, self._target.location, "failed", error=str(error))
             raise
         self._journal.note_delivery(self._name, self._target.location, "done")
+        self._memory().remove()  # it would only hide that the copy went later
         return Delivered(
             bundle=self._target.location,
             bundle_name=self._name,
@@ -189,9 +190,7 @@ class _Delivery:
             )
 
     def _copy(self) -> tuple[int, int]:
-        folder = self._journal.state_dir / "deliveries"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with TransferJournal(folder / f"{self._name}-{_tag_of(self._target.location)}.sqlite") as memory:
+        with self._memory() as memory:
             try:
                 result = transfer(
                     self._source,
@@ -210,6 +209,9 @@ class _Delivery:
             except StoreError as error:
                 raise self._failed(error) from error
         return result.bytes_sent, result.skipped
+
+    def _memory(self) -> TransferJournal:
+        return open_delivery(self._journal.state_dir, f"{self._name}-{_tag_of(self._target.location)}")
 
     def _items(self) -> Iterator[TransferItem]:
         """Payload with the digests of the manifest, and the bundle's other files; nothing that no manifest knows."""
@@ -279,6 +281,13 @@ class _Delivery:
         )
 
 
+def open_delivery(state_dir: Path, name: str) -> TransferJournal:
+    """What this machine remembers of a delivery that is under way."""
+    folder = state_dir / "deliveries"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return TransferJournal(folder / f"{name}.sqlite")
+
+
 def show_transfer(run_id: str, event: TransferEvent) -> Event | None:
     """What a run tells of its transfer."""
     match event:
@@ -300,7 +309,7 @@ def show_transfer(run_id: str, event: TransferEvent) -> Event | None:
         case Note():
             return Warned(run_id=run_id, text=event.text)
         case Paused():
-            return Waiting(run_id=run_id, reason="quiet hours", until=event.until)
+            return Waiting(run_id=run_id, reason="quiet hours" if event.until else "paused", until=event.until)
         case _:
             return None
 

@@ -23,7 +23,7 @@ from bridge.bundle import (
     render_report,
     seal,
 )
-from bridge.collection._deliver import show_transfer
+from bridge.collection._deliver import open_delivery, show_transfer
 from bridge.collection._documents import BUNDLE_FILES, DATA_WARNING, SOFTWARE, collection_document, encode
 from bridge.collection._events import Event, HashProgress
 from bridge.collection._journal import RunRecord
@@ -49,7 +49,6 @@ from bridge.store.transfer import (
     FileResult,
     TransferEvent,
     TransferItem,
-    TransferJournal,
     hash_files,
     transfer,
 )
@@ -161,9 +160,7 @@ class Finisher:
             elif (shown := show_transfer(self.run.id, event)) is not None:
                 self.emit(shown)
 
-        folder = state_dir / "deliveries"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with TransferJournal(folder / f"{self.run.bundle_name}.sqlite") as journal:
+        with open_delivery(state_dir, self.run.bundle_name) as journal:
             try:
                 transfer(
                     staging,
@@ -184,6 +181,10 @@ class Finisher:
         if (sealed := self._sealed_already(bundle)) is not None:
             return sealed
         return seal(bundle, digests=digests, documents=self._describe(bundle, digests), info=self._info())
+
+    def forget_delivery(self, state_dir: Path) -> None:
+        """The bundle has arrived: what was remembered of its way would only hide that a copy went later."""
+        open_delivery(state_dir, self.run.bundle_name).remove()
 
     # -- what is not ours ---------------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -136,3 +138,28 @@ def test_a_file_in_the_way_is_the_targets_failure(
         deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
     assert caught.value.exit_code is ExitCode.DELIVERY
     assert obstacle.read_text() == "in the way"
+
+
+def test_a_delivery_that_is_done_leaves_no_memory_that_would_hide_that_its_copy_went(
+    collected: Outcome, tmp_path: Path, state_dir: Path
+) -> None:
+    for _ in range(2):
+        delivered = deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+        assert delivered.bytes_sent > 0
+        assert list((state_dir / "deliveries").iterdir()) == []
+        shutil.rmtree(tmp_path / "far")
+
+
+def test_a_staged_run_leaves_no_memory_of_its_delivery(request_to: Request, access: Access, state_dir: Path) -> None:
+    staged = replace(request_to, staging=Place.parse(f"{request_to.destination.location}-near"))
+    outcome = collect(staged, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(FakeEndpoint()))
+    assert outcome.exit_code is ExitCode.OK
+    assert list((state_dir / "deliveries").iterdir()) == []
+
+
+def test_a_pause_and_quiet_hours_are_told_apart() -> None:
+    now = datetime.now(UTC)
+    for until, said in ((now, "quiet hours"), (None, "paused")):
+        event = show_transfer("r", Paused(until))
+        assert event is not None
+        assert said in str(plain_line(event))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +46,7 @@ from bridge.store import FolderStore
 from bridge.store.transfer import LinePolicy, TransferSettings
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports, wait_until
 from tests.support.runs import PASSWORD, QUICK, make_request
+from tests.support.samba import Samba
 
 
 @pytest.fixture
@@ -629,3 +632,48 @@ def test_a_lost_session_that_left_no_output_is_told_as_a_lost_session(
     assert (outcome.state, outcome.exit_code) == (RunState.FAILED, ExitCode.UNREACHABLE)
     assert "the collection left no output" in str(outcome.errors[-1])
     endpoint.join()
+
+
+@pytest.mark.parametrize(("minutes", "hours"), [(240, 6), (900, 12)])
+def test_the_idle_time_out_outlasts_the_collection_as_far_as_windows_takes_it(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint, minutes: int, hours: int
+) -> None:
+    endpoint.may_write.clear()
+    request = make_request(tmp_path / "b", timeout_minutes=minutes)
+    detached = run(request, access, state_dir, endpoint, detach=True)
+    with Journal(state_dir) as journal:
+        assert journal.run(detached.run_id).facts["session"]["idle_timeout_s"] == hours * 3600
+    told = [text for text in detached.warnings if "without anybody: attach before that" in text]
+    assert len(told) == (1 if hours * 60 < minutes else 0)
+
+
+def test_a_state_disk_that_is_really_full_loses_no_run(
+    request_to: Request, access: Access, endpoint: FakeEndpoint, samba: Samba
+) -> None:
+    if not samba.small_is_mounted:
+        pytest.skip("not run: a small disk needs root")
+    small = samba.path("small")
+    state = small / "state-of-a-full-disk"
+    ballast = small / "ballast-of-a-full-disk"
+
+    def fill(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.state is RunState.RUNNING:
+            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 4096)
+
+    try:
+        endpoint.pause_s = 0.2
+        first = run(request_to, access, state, endpoint, on_event=fill)
+        assert first.exit_code is not ExitCode.OK
+        said = [*map(str, first.errors), *first.warnings]
+        assert any("full" in text for text in said), said
+        assert not first.state.is_final, first
+        ballast.unlink()
+        outcome = take_over(first.run_id, access, state, endpoint)
+        assert outcome.state is RunState.DONE, outcome
+        assert_verified(outcome)
+        assert len(endpoint.sent) == 1
+    finally:
+        ballast.unlink(missing_ok=True)
+        shutil.rmtree(state, ignore_errors=True)

@@ -89,10 +89,11 @@ class FakeEndpoint:
     ) -> FakeRunning:
         name = stamp.endpoints[0].name
         identity = str(uuid.uuid4())
-        before_open({"pipeline_id": None, "endpoint": name, "shell_id": identity})
+        ids = {"endpoint": name, "shell_id": identity, "idle_timeout_s": idle_timeout_s}
+        before_open({"pipeline_id": None, **ids})
         if self.open_error is not None:
             raise self.open_error
-        before_send({"pipeline_id": identity, "endpoint": name, "shell_id": identity}, name)
+        before_send({"pipeline_id": identity, **ids}, name)
         self.sent.append(tuple(commands))
         path = next(
             (p.value for c in commands for p in c.parameters if (p.name or "").strip("-:") == "OutputPath"), None
