@@ -104,7 +104,10 @@ class _Teller:
 
     def _delivery(self, event: events.DeliveryProgress) -> str:
         """How far a delivery is, how fast it goes now, and how long it will take; or why it rests."""
-        parts = [f"delivered: {size(event.bytes_done)} of {size(event.bytes_total)}"]
+        done, total = size(event.bytes_done), size(event.bytes_total)
+        if done == total and event.bytes_done < event.bytes_total:  # rounded, it would look finished
+            done = f"all but {size(event.bytes_total - event.bytes_done)}"
+        parts = [f"delivered: {done} of {total}"]
         rest = self._line.rest if self._line is not None else ""
         if event.bytes_done < event.bytes_total:
             left = event.seconds_left, event.seconds_left_low, event.seconds_left_high

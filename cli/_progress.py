@@ -26,15 +26,16 @@ class Pace:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._rates: deque[float] = deque(maxlen=_SAMPLES)
-        self._at = monotonic()
-        self._done = 0
+        self._last: tuple[float, int] | None = None
 
     def saw(self, done: int) -> None:
-        """So many bytes are done now."""
-        elapsed_s = self._monotonic() - self._at
-        if elapsed_s >= _SAMPLE_EVERY_S:
-            self._rates.append((done - self._done) / elapsed_s)
-            self._at, self._done = self._at + elapsed_s, done
+        """So many bytes are done now; what was done before the first look says nothing of the pace."""
+        now = self._monotonic()
+        at, before = self._last or (now, done)
+        if now - at >= _SAMPLE_EVERY_S:
+            self._rates.append((done - before) / (now - at))
+            at, before = now, done
+        self._last = at, before
 
     @property
     def rate(self) -> float:
@@ -65,7 +66,10 @@ def pace_words(rate: float, left: float | None, low: float | None, high: float |
 def _spread(low: float | None, high: float | None) -> str:
     if low is None:
         return ""
-    return f" ({duration(low)} to {duration(high)})" if high is not None else f" ({duration(low)} or more)"
+    if high is None:
+        return f" ({duration(low)} or more)"
+    shortest, longest = duration(low), duration(high)
+    return f" ({shortest} to {longest})" if shortest != longest else ""  # after one look there is none yet
 
 
 class Bar(Protocol):

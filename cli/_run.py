@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bridge.errors import ExitCode, UsageError
 from cli._console import Console, Globals, Report
-from cli._words import quoted, size
+from cli._words import named, quoted, size
 
 if TYPE_CHECKING:
     from bridge.collection import Access, Control, Event, Outcome, Request, RunRecord
     from bridge.settings import Settings
     from cli._transfer import LineUse
-
-_UNCHECKED_NAMED = 3
 
 Result = TypeVar("Result")
 Drive = Callable[["Control", Callable[["Event"], None]], Result]
@@ -127,10 +125,8 @@ def tell(console: Console, outcome: Outcome) -> None:
         console.show_table(coverage_table(outcome.coverage))
     for text in outcome.warnings:
         console.warn(text)
-    if named := outcome.unchecked[:_UNCHECKED_NAMED]:
-        more = len(outcome.unchecked) - len(named)
-        rest = f" and {more} more (--json names all)" if more else ""
-        console.warn(f"no checksum proves {', '.join(named)}{rest}")
+    if outcome.unchecked:
+        console.warn(f"no checksum proves {named(outcome.unchecked)}")
     if outcome.bundle_id:
         console.show(f"bundle     {outcome.bundle}")
         console.show(f"bundle id  {outcome.bundle_id}")

@@ -48,6 +48,7 @@ class LineUse:
         self._told: str | None = None
         self._asked = self._answered = 0
         self._moving_bytes_per_s: float | None = None
+        self._paused = False
         self.has_keys = False
         """Whether somebody can press ``keys``."""
         self._seen = options.load().settings.transfer
@@ -78,7 +79,7 @@ class LineUse:
                     self._told = str(error)
                     self._say(f"rate and quiet hours stay as they were: {error}")
             self._answered = asked
-            return LinePolicy(limit_rate_bits_per_s=self._rate, quiet_hours=self._quiet)
+            return LinePolicy(limit_rate_bits_per_s=self._rate, quiet_hours=self._quiet, paused=self._paused)
 
     def read_again(self) -> None:
         """What the configuration says counts from the next look on, whatever was said before. Safe in a signal handler:
@@ -98,12 +99,14 @@ class LineUse:
     @property
     def keys(self) -> Mapping[str, Callable[[], None]]:
         """What each key does; none of them does anything while nothing is under way."""
-        actions = {"-": self._slower, "+": self._faster, "r": self.read_again}
+        actions = {"p": self._pause, "-": self._slower, "+": self._faster, "r": self.read_again}
         return {key: self._while_moving(action) for key, action in actions.items()}
 
     @property
     def rest(self) -> str:
         """Why nothing is sent now; empty where that is not meant."""
+        if self._paused:
+            return "paused"
         until = self._quiet.until(datetime.now().astimezone()) if self._quiet else None
         return f"quiet hours until {until:%H:%M}" if until else ""
 
@@ -113,7 +116,7 @@ class LineUse:
         if self._moving_bytes_per_s is None or not self.has_keys:
             return ""
         limit = "no limit" if self._rate is None else f"limit {bit_rate(self._rate)}"
-        return f"{limit}; keys: - slower, + faster, r read the configuration again"
+        return f"{limit}; keys: p {'go on' if self._paused else 'pause'}, - slower, + faster, r read the configuration"
 
     def _read_configuration(self, *, is_asked: bool) -> None:
         wanted: TransferPreferences = self._options.load().settings.transfer
@@ -140,6 +143,10 @@ class LineUse:
                     act()
 
         return acting
+
+    def _pause(self) -> None:
+        self._paused = not self._paused
+        self._say("paused; p goes on" if self._paused else "going on")
 
     def _slower(self) -> None:
         basis = self._rate or 8 * (self._moving_bytes_per_s or 0.0)

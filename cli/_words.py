@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 # C0 and C1 controls but tab and line feed, marks that turn the direction of writing, line separators, half characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_MOST_NAMED = 3
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -55,6 +57,12 @@ def local_time(moment: datetime | str | None) -> str:
     if isinstance(moment, str):
         moment = datetime.fromisoformat(moment)
     return moment.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more (--json names all)" if more > 0 else "")
 
 
 def quoted(text: str) -> str:

@@ -10,7 +10,7 @@ from cli._completion import complete_destination
 from cli._console import Console, JsonOption, Report, run_verb
 from cli._options import BundleArgument, ConnectionsOption, LimitRateOption, QuietHoursOption, ShareUsernameOption
 from cli._transfer import LineWishes
-from cli._words import quoted, size
+from cli._words import named, quoted, size
 
 
 def deliver(
@@ -79,6 +79,8 @@ def deliver(
         sent, skipped = size(delivered.bytes_sent), delivered.files_skipped
         console.show(f"size       {delivered.files} files, {size(delivered.size_bytes)}")
         console.show(f"sent       {sent}" + (f"; {skipped} files were there already" if skipped else ""))
+        if delivered.left_out:
+            console.warn(f"not delivered, because it is no part of the bundle: {named(delivered.left_out)}")
         if delivered.unchecked:
             console.warn(delivered.unchecked)
         console.say(f"next: pep-bridge verify {quoted(delivered.bundle)}")

@@ -11,7 +11,7 @@ import typer
 from bridge.errors import UsageError
 from cli._completion import complete_run, complete_stamp
 from cli._console import Console, JsonOption, Report, run_verb
-from cli._words import local_time, size
+from cli._words import local_time, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,58 +149,70 @@ def show(
     run_verb(ctx, "show", as_json, work)
 
 
+_Cells = dict[str, str]
+
+
+def _cells(run: RunRecord, state_dir: Path) -> _Cells:
+    from bridge.collection import is_live
+
+    window = run.request.window
+    return {
+        "run": run.id,
+        "stamp": run.stamp,
+        "time collected": local_time(run.created),
+        "status": f"{run.state}{' (live)' if is_live(run, state_dir=state_dir) else ''}",
+        "logs start": local_time(window.since),
+        "logs end": local_time(window.until),
+        "type": run.request.trigger,
+    }
+
+
 def _show_runs(console: Console, runs: Sequence[RunRecord], state_dir: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from bridge.collection import is_live
-
-    table = Table("run", "stamp", "collected", "status", "logs start", "logs end", "type", "size", "bundle", box=None)
+    rows = []
     for run in runs:
-        window, total = run.request.window, run.facts.get("size_bytes")
-        cells = (
-            run.id,
-            run.stamp,
-            local_time(run.created),
-            f"{run.state}{' (live)' if is_live(run, state_dir=state_dir) else ''}",
-            local_time(window.since),
-            local_time(window.until),
-            run.request.trigger,
-            size(total) if total is not None else "-",
-            run.facts.get("bundle") or "-",
-        )
-        table.add_row(*(Text(cell) for cell in cells))
-    console.show_table(table)
+        total = run.facts.get("size_bytes")
+        told = {"size": size(total) if total is not None else "-", "bundle": run.facts.get("bundle") or "-"}
+        rows.append(_cells(run, state_dir) | told)
+    _show_table(console, rows)
 
 
-def _show_history(console: Console, rows: Sequence[HistoryRow], state_dir: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from bridge.collection import is_live
-
-    columns = ("run", "stamp", "time collected", "status", "logs start", "logs end", "type", "size", "coverage")
-    table = Table(*columns, "bundle, id, deliveries", box=None)
-    for row in rows:
-        run, window = row.run, row.run.request.window
+def _show_history(console: Console, found: Sequence[HistoryRow], state_dir: Path) -> None:
+    rows = []
+    for row in found:
+        run = row.run
         where = [run.facts.get("bundle") or "-"]
         where += [f"id {run.facts['bundle_id']}"] if run.facts.get("bundle_id") else []
         where += [f"-> {delivery.words}" for delivery in row.deliveries]
         where += [run.reason] if run.reason else []
-        cells = (
-            run.id,
-            run.stamp,
-            local_time(run.created),
-            f"{run.state}{' (live)' if is_live(run, state_dir=state_dir) else ''}",
-            local_time(window.since),
-            local_time(window.until),
-            run.request.trigger,
-            size(row.size_bytes) if row.size_bytes is not None else "-",
-            row.coverage_words or "-",
-            "\n".join(where),
-        )
-        table.add_row(*(Text(cell) for cell in cells))
-    console.show_table(table)
+        told = {
+            "size": size(row.size_bytes) if row.size_bytes is not None else "-",
+            "coverage": row.coverage_words or "-",
+            "bundle, id, deliveries": "\n".join(where),
+        }
+        rows.append(_cells(run, state_dir) | told)
+    _show_table(console, rows)
+
+
+def _show_table(console: Console, rows: Sequence[_Cells]) -> None:
+    """As a table where it fits; else each run by itself: an id or a place that is cut off is of no use to anybody."""
+    columns = list(rows[0])
+    lines = {name: [name, *(line for row in rows for line in row[name].splitlines())] for name in columns}
+    needed = sum(max(map(len, found)) + 2 for found in lines.values())
+    if needed <= console.rich(stderr=False).width:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=None)
+        for row in rows:
+            table.add_row(*(Text(printable(console.scrub.text(row[name]))) for name in columns))
+        console.show_table(table)
+        return
+    *short, last = columns[4:]
+    for row in rows:
+        console.show("  ".join(row[name] for name in columns[:4]))
+        console.show("    " + ", ".join(f"{name} {row[name]}" for name in short))
+        for line in row[last].splitlines():
+            console.show(f"    {line}")
 
 
 def _known(what: str, given: tuple[str, ...], known: Sequence[str]) -> tuple[str, ...]:

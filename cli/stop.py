@@ -52,14 +52,15 @@ def stop(
             console,
             f"stop {found.id}",
             line,
-            lambda _control, on_event: stop_run(
+            lambda control, on_event: stop_run(
                 found.id,
                 access,
                 state_dir=ctx.obj.state(),
                 on_event=on_event,
+                control=control,
                 settings=Settings(transfer=line.settings()),
             ),
-            leaving="it is being stopped already; what arrived is kept",
+            leaving="leaving; the run is still asked to stop, and what arrived is kept",
         )
 
     run_verb(ctx, "stop", as_json, work)

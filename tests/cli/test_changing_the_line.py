@@ -75,7 +75,7 @@ def delivery(tmp_path: Path, azurite: Azurite) -> Delivery:
 def test_keys_make_a_running_delivery_faster_and_the_terminal_is_given_back_as_it_was(delivery: Delivery) -> None:
     with delivery.in_terminal("--limit-rate", HOPELESS) as screen:
         before = screen.settings
-        screen.wait_for("delivered: ", "limit 64 kbit/s; keys: - slower, + faster")
+        screen.wait_for("delivered: ", "limit 64 kbit/s; keys: p pause, - slower, + faster")
         assert screen.takes_single_keys
         screen.type("\x1bOP\x1b[A")  # F1 and the upward arrow mean nothing
         screen.type("-")
@@ -90,9 +90,20 @@ def test_keys_make_a_running_delivery_faster_and_the_terminal_is_given_back_as_i
 
 def test_the_key_for_the_configuration_lets_its_word_count(delivery: Delivery) -> None:
     with delivery.in_terminal("--limit-rate", HOPELESS) as screen:
-        screen.wait_for("r read the configuration again")
+        screen.wait_for("r read the configuration")
         screen.type("r")
         screen.wait_for("the configuration was read again: at most 1 Gbit/s")
+        assert screen.wait() == ExitCode.OK, screen.text
+
+
+def test_a_paused_delivery_sends_nothing_until_it_goes_on(delivery: Delivery) -> None:
+    with delivery.in_terminal("--limit-rate", HOPELESS) as screen:
+        screen.wait_for("keys: p pause")
+        screen.type("pr")  # without the pause, the configuration's rate would finish it in a moment
+        screen.wait_for("paused; p goes on", "at most 1 Gbit/s", "MB, paused", "keys: p go on")
+        assert "bundle id" not in screen.text
+        screen.type("p")
+        screen.wait_for("going on")
         assert screen.wait() == ExitCode.OK, screen.text
 
 

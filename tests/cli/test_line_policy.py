@@ -94,6 +94,18 @@ def test_keys_halve_and_double_the_limit_and_say_so(tmp_path: Path) -> None:
     assert lab.said[-1] == "at most 16 Mbit/s from now on"
 
 
+def test_a_key_pauses_and_goes_on_and_both_are_said(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.is_moving()
+    lab.use.keys["p"]()
+    assert lab.use().paused
+    assert lab.use.rest == "paused"
+    lab.use.keys["p"]()
+    assert not lab.use().paused
+    assert lab.use.rest == ""
+    assert lab.said == ["paused; p goes on", "going on"]
+
+
 def test_without_a_limit_slower_means_half_of_what_goes_now(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     lab.is_moving(bytes_per_s=1_000_000)

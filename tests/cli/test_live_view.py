@@ -68,6 +68,11 @@ def test_a_delivery_that_rests_says_why_and_promises_no_time(capsys: pytest.Capt
     assert capsys.readouterr().err == "delivered: 3.0 MB of 8.0 MB, quiet hours until 18:00\n"
 
 
+def test_a_delivery_that_is_almost_done_does_not_look_finished(capsys: pytest.CaptureFixture[str]) -> None:
+    event = replace(progress(8), bytes_done=8 * MB - 40_000)
+    assert plain(event, capsys).startswith("delivered: all but 40.0 KB of 8.0 MB, ")
+
+
 def test_the_end_of_a_delivery_is_told_however_soon_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
     lines = _Lines(Console(as_json=False))
     for event in (progress(1), progress(2), progress(8), progress(8, left_s=0.0)):
@@ -123,10 +128,19 @@ def test_the_keys_are_shown_above_what_ctrl_c_does() -> None:
     assert drawn(screen).splitlines()[-2:] == ["limit 8 Mbit/s; keys: - + r", "Ctrl-C: stop"]
 
 
+def test_the_time_before_the_first_byte_is_no_part_of_the_pace() -> None:
+    clock = iter([1000.0, 1001.0])
+    pace = Pace(lambda: next(clock))
+    pace.saw(1 * MB)
+    assert pace_words(pace.rate, *pace.left(9 * MB)) == []
+    pace.saw(4 * MB)
+    assert pace_words(pace.rate, *pace.left(6 * MB)) == ["3.0 MB/s now", "about 0:02 left"], "one look has no spread"
+
+
 def test_hashing_shows_its_rate_and_the_time_left_with_its_spread() -> None:
     clock = iter(map(float, range(100)))
     pace = Pace(lambda: next(clock))
-    for done in (2, 4, 5):  # two seconds at 2 MB, one at 1 MB
+    for done in (0, 2, 4, 5):  # two seconds at 2 MB, one at 1 MB
         pace.saw(done * MB)
     words = pace_words(pace.rate, *pace.left(10 * MB))
     assert words == ["1.7 MB/s now", "about 0:06 left (0:05 to 0:10)"]
