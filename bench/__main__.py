@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import _sealing, _share, _upload
+from bench import _download, _sealing, _share, _upload, session
 from bench._sink import build
 
 Benchmark = Callable[[Path, Path, float, int], str]
@@ -18,7 +18,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "upload-large": _upload.to_sink_large,
     "upload-small": _upload.to_sink_small,
     "azurite": _upload.to_azurite_large,
+    "download": _download.run,
     "share": _share.run,
+    "session": session.run,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 from bridge.secrets import Credential, Secret
 from bridge.store import Store, open_store, parse_destination
@@ -23,6 +24,15 @@ def _open(place: str) -> Store:
     )
 
 
+def deliver(source: Store, target: Store, *, checksum: Literal["auto", "md5"] = "auto") -> int:
+    """Everything from one store to another, with a journal as in a delivery; returns the number of files."""
+    import tempfile  # what sealing does not need is not in its start-up
+
+    with tempfile.TemporaryDirectory() as state, TransferJournal(Path(state) / "journal.sqlite") as journal:
+        settings = TransferSettings(checksum=checksum)
+        return transfer(source, target, source.list(), settings=settings, journal=journal).files
+
+
 def main() -> None:
     verb, place, *more = sys.argv[1:]
     source = _open(place)
@@ -35,13 +45,9 @@ def main() -> None:
                 while reader.readinto(buffer):
                     pass
     else:
-        import tempfile  # what sealing does not need is not in its start-up
-
-        with tempfile.TemporaryDirectory() as state, TransferJournal(Path(state) / "journal.sqlite") as journal:
-            settings = TransferSettings(checksum="md5" if verb == "send-md5" else "auto")
-            target = _open(more[0])
-            count = transfer(source, target, source.list(), settings=settings, journal=journal).files
-            target.close()
+        target = _open(more[0])
+        count = deliver(source, target, checksum="md5" if verb == "send-md5" else "auto")
+        target.close()
     source.close()
     print(count)
 

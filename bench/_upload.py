@@ -106,11 +106,12 @@ class _Fresh(Contender):
 
 def _contenders(base: Path, programs: Path, work: Workload, services: Iterator[Service]) -> list[Contender]:
     python, folder = sys.executable, work.folder
-    azcopy = _azcopy(programs)
-    quiet = {"AZCOPY_LOG_LOCATION": str(base / "azcopy"), "AZCOPY_JOB_PLAN_LOCATION": str(base / "azcopy")}
+    azcopy = azcopy_program(programs)
+    quiet = azcopy_quiet(base)
 
     def azcopy_words(service: Service, *more: str) -> list[str | Path]:
-        words = [azcopy, "copy", f"{folder}/*", f"{service.url}?{service.sas}", "--recursive", "--from-to", "LocalBlob"]
+        words: list[str | Path] = [azcopy, "copy", f"{folder}/*", f"{service.url}?{service.sas}", "--recursive"]
+        words += ["--from-to", "LocalBlob"]
         return [*words, "--log-level", "NONE", "--output-level", "essential", "--skip-version-check", *more]
 
     def rclone_words(service: Service, *more: str) -> list[str | Path]:
@@ -140,7 +141,12 @@ def _floors(programs: Path, folder: Path, services: Iterator[Service]) -> list[C
     ]
 
 
-def _azcopy(programs: Path) -> Path:
+def azcopy_quiet(base: Path) -> dict[str, str]:
+    """The environment that keeps azcopy's own files in one place."""
+    return {"AZCOPY_LOG_LOCATION": str(base / "azcopy"), "AZCOPY_JOB_PLAN_LOCATION": str(base / "azcopy")}
+
+
+def azcopy_program(programs: Path) -> Path:
     """The program of the npm package, which comes without the permission to run it."""
     packed = next((Path(".tools/node_modules/@azure-tools/azcopy-linux/dist/bin")).glob("azcopy*"), None)
     copy = programs / "azcopy"

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bridge.endpoint import Command, Parameter, open_session
@@ -92,6 +93,31 @@ def measure(rounds: int, count: int) -> dict[str, dict[str, float]]:
     }
     ratio = {name: round(medians["ours"][name] / medians["pypsrp"][name], 2) for name in MEASURED}
     return {**medians, "ratio": ratio}
+
+
+def run(base: Path, programs: Path, scale: float, runs: int) -> str:
+    """The table of the session."""
+    count = max(100, int(10_000 * scale))
+    found = measure(runs, count)
+    titles = {
+        "open_s": "opening, s",
+        "first_record_s": "first record, s",
+        "records_s": f"{count:,} records, s",
+        "records_cpu_s": f"{count:,} records, CPU s",
+    }
+    lines = [
+        "### A session at the simulated endpoint",
+        "",
+        f"Medians of {runs} rounds in turn, in one process.",
+        "",
+        "| what | pep-bridge | bare pypsrp | ratio |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, title in titles.items():
+        lines.append(
+            f"| {title} | {found['ours'][name]:.3f} | {found['pypsrp'][name]:.3f} | {found['ratio'][name]:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 class _Clock:

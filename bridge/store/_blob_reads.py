@@ -310,7 +310,7 @@ class BlobReader:
         self._offset = first.offset  # of the next byte to hand out
         self._delivered = _SURE_BYTES if whole else 0
         self._ahead: deque[Wanted] = deque()
-        self._range_bytes = _FIRST_RANGE
+        self._range_bytes = BUFFER_BYTES if whole else _FIRST_RANGE
         self._depth = 2
         self._moved = threading.Condition()
 

@@ -85,19 +85,18 @@ class FolderStore:
             path = f"{folder}/{name}" if folder else name
             try:
                 check_path(path, self.location)
-                mode = self._mode_in_listing(path, found)
+                status = self._status_in_listing(path, found)
             except UnsafePathError as error:
                 if on_unsafe is None:
                     raise
                 on_unsafe(error)
                 continue
-            if mode is None or is_hidden(name):
+            if status is None or is_hidden(name):
                 continue
-            if stat.S_ISDIR(mode):
+            if stat.S_ISDIR(status.st_mode):
                 yield from self._walk(path, on_unsafe)
             else:
-                with suppress(FileNotFoundError):
-                    yield _entry(path, os.lstat(self._full(path)))
+                yield _entry(path, status)
 
     def _scan(self, folder: str) -> Sequence[tuple[str, os.DirEntry[str]]]:
         try:
@@ -110,16 +109,18 @@ class FolderStore:
         # A folder sorts as its files do, by the whole path: "a.txt" stands before "a/b" ('.' < '/').
         return sorted(found, key=lambda item: item[0] + "/" if item[1].is_dir(follow_symlinks=False) else item[0])
 
-    def _mode_in_listing(self, path: str, found: os.DirEntry[str]) -> int | None:
+    def _status_in_listing(self, path: str, found: os.DirEntry[str]) -> os.stat_result | None:
         try:
             status = found.stat(follow_symlinks=False)
+            if sys.platform == "win32" and stat.S_ISREG(status.st_mode):
+                status = os.lstat(self._full(path))  # the folder there knows the size of an open file only later
         except FileNotFoundError:
             return None  # the stamp is still at work there
         except OSError as error:
             raise store_error(self.location, error, path, writing=False) from error
         if _is_link(status) or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise UnsafePathError(store=self.location, path=ascii(path), detail="it is a link or a device, not a file")
-        return status.st_mode
+        return status
 
     def stat(self, path: str) -> Entry:
         full = self._checked(path)
