@@ -35,6 +35,7 @@ class Connection:
         self.down_since: float | None = None
         self.gone = False
         self._refused = False
+        self._sent_at: float | None = None
         self._asked_at = time.monotonic()
         self._context = context
 
@@ -48,6 +49,7 @@ class Connection:
         """
         context = self._context
         request = context.run.request
+        self._sent_at = time.monotonic()
         try:
             with context.journal.step(context.run.id, "send the command"):
                 self.command = context.ports.endpoint.start(
@@ -159,6 +161,15 @@ class Connection:
     def note_lost(self, error: BridgeError) -> None:
         context = self._context
         context.note(lost={"at": written(context.ports.now()), "error": context.scrubber.text(str(error))})
+
+    def is_overdue(self) -> bool:
+        """Whether the collection should have ended long ago. A clock that is set forward stops none that this process
+        has seen begin."""
+        context = self._context
+        sent = context.command_sent()
+        latest = context.latest_end(sent)
+        seen_s = None if self._sent_at is None else time.monotonic() - self._sent_at
+        return context.ports.now() > latest and (seen_s is None or seen_s >= (latest - sent).total_seconds())
 
     # -- its line -----------------------------------------------------------------------------------------------------
 

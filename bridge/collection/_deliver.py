@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from bridge.bundle import DECLARATION, Bundle, FindingKind, Verdict, read_bundle, verify
 from bridge.collection._events import DeliveryProgress, Event, Waiting, Warned
 from bridge.collection._journal import Journal
+from bridge.collection._listing import Listing
 from bridge.collection._parts import open_place
 from bridge.collection._plan import PAYLOAD
 from bridge.collection._request import Place
@@ -190,12 +191,13 @@ class _Delivery:
             )
 
     def _copy(self) -> tuple[int, int]:
-        with self._memory() as memory:
+        with self._memory() as memory, Listing() as files:
             try:
+                self._list_into(files)
                 result = transfer(
                     self._source,
                     self._target,
-                    list(self._items()),
+                    files,
                     last=[self._item(DECLARATION, None)],
                     settings=self._settings.transfer,
                     journal=memory,
@@ -213,11 +215,10 @@ class _Delivery:
     def _memory(self) -> TransferJournal:
         return open_delivery(self._journal.state_dir, f"{self._name}-{_tag_of(self._target.location)}")
 
-    def _items(self) -> Iterator[TransferItem]:
+    def _list_into(self, files: Listing) -> None:
         """Payload with the digests of the manifest, and the bundle's other files; nothing that no manifest knows."""
-        expected = {file.path: file.sha256 for file in self._sealed.files()}
+        files.promise((file.path, file.sha256) for file in self._sealed.files())
         own = self._sealed.own_files()
-        seen = set()
         for entry in self._source.list(on_unsafe=lambda error: self._leave_out(str(error.fields["path"]))):
             if entry.path == DECLARATION:
                 continue
@@ -225,19 +226,20 @@ class _Delivery:
             if not is_payload and entry.path not in own:
                 self._leave_out(entry.path)
                 continue
-            if is_payload and entry.path not in expected and not self._sealed.unhashed_files:
+            promised = files.promised_sha256(entry.path)
+            if is_payload and promised is None and not self._sealed.unhashed_files:
                 raise VerificationFailedError(
                     where=self._source.location,
                     detail=f"{entry.path} is not in its manifest",
                     fix="See all differences with 'pep-bridge verify'.",
                 )
-            seen.add(entry.path)
-            digest = self._sealed.bundle_id if entry.path == _TAG_MANIFEST else expected.get(entry.path)
-            yield TransferItem(entry.path, entry.size_bytes, digest, etag=entry.etag)
-        if missing := sorted(set(expected) - seen):
+            digest = self._sealed.bundle_id if entry.path == _TAG_MANIFEST else promised
+            files.find(TransferItem(entry.path, entry.size_bytes, digest, etag=entry.etag))
+        count, first = files.missing()
+        if count:
             raise VerificationFailedError(
                 where=self._source.location,
-                detail=f"{missing[0]} is missing" + (f", and {len(missing) - 1} more" if len(missing) > 1 else ""),
+                detail=f"{first} is missing" + (f", and {count - 1} more" if count > 1 else ""),
                 fix="See all differences with 'pep-bridge verify'.",
             )
 

@@ -98,7 +98,7 @@ class Following:
             return Leave.DETACH
         if context.wishes.detach and self._is_working():
             return Leave.DETACH
-        if context.ports.now() > context.latest_end(context.command_sent()):
+        if self._connection.is_overdue():
             return Leave.OVERDUE
         if self._connection.is_long_down():
             self._tell_of_the_other_machines()

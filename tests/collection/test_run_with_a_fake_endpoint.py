@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -527,23 +527,26 @@ def test_a_stamp_stays_locked_while_a_lost_collection_may_still_run(
 def test_a_collection_beyond_its_time_is_stopped_and_sealed(
     tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
 ) -> None:
+    endpoint.files = {f"Storage-{number}.zip": b"z" for number in range(50)}
     endpoint.pause_s = 0.3
-    started = datetime.now(UTC)
-
-    def fast_clock() -> datetime:
-        """A second is two minutes."""
-        return started + (datetime.now(UTC) - started) * 120
-
-    outcome = collect(
-        make_request(tmp_path / "b", timeout_minutes=1),
-        access,
-        state_dir=state_dir,
-        settings=replace(QUICK, over_time_s=0.0),
-        ports=fake_ports(endpoint, now=fast_clock),
-    )
+    detached = run(make_request(tmp_path / "b", timeout_minutes=1), access, state_dir, endpoint, detach=True)
+    late = fake_ports(endpoint, now=lambda: datetime.now(UTC) + timedelta(hours=1))
+    outcome = attach(detached.run_id, access, state_dir=state_dir, settings=QUICK, ports=late)
     assert (outcome.state, outcome.exit_code) == (RunState.PARTIAL, ExitCode.PARTIAL), outcome
     assert [error.name for error in outcome.errors] == ["TimeLimitError"]
     assert_verified(outcome)
+
+
+def test_a_clock_that_is_set_forward_stops_no_collection_that_was_seen_to_begin(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    def jumping() -> datetime:
+        return datetime.now(UTC) + timedelta(days=1 if endpoint.sent else 0)
+
+    endpoint.pause_s = 0.4
+    ports = fake_ports(endpoint, now=jumping)
+    outcome = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=ports)
+    assert outcome.state is RunState.DONE, outcome
 
 
 def test_a_full_state_disk_during_a_run_leaves_it_to_be_attached_to(
