@@ -103,12 +103,13 @@ class Console:
     def show(self, text: str = "") -> None:
         """Data for people on stdout."""
         if not self.as_json:
-            print(printable(self.scrub.text(text)), flush=True)  # noqa: T201
+            _print(printable(self.scrub.text(text)))
 
     def show_table(self, table: Table) -> None:
         """A table for people on stdout."""
         if not self.as_json:
-            self.rich(stderr=False).print(table)
+            with suppress(SystemExit):  # Rich's word for a reader that has seen enough; stdout goes nowhere then
+                self.rich(stderr=False).print(table)
 
     def rich(self, *, stderr: bool = True) -> RichConsole:
         """A Rich console; it honours NO_COLOR and writes plain text where no terminal is."""
@@ -155,8 +156,18 @@ def finish(console: Console, command: str, report: Report) -> None:
             "data": report.data,
             "errors": [error.to_json() for error in report.errors],
         }
-        print(json.dumps(console.scrub.value(document), indent=2, default=str))  # noqa: T201
+        _print(json.dumps(console.scrub.value(document), indent=2, default=str))
     raise typer.Exit(int(report.exit_code))
+
+
+def _print(text: str) -> None:
+    """On stdout. Whoever reads it may have seen enough (``| head``): that is no error, and the rest goes nowhere."""
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _ask(what: str) -> str | None:

@@ -18,7 +18,7 @@ from bridge.bundle import seal
 from bridge.errors import ExitCode
 from bridge.store import FolderStore
 from tests.support.bundles import DOCUMENTS, INFO, LOGS, digests_of, write_payload
-from tests.support.command_line import start
+from tests.support.command_line import rehearsal, start
 
 if sys.platform == "win32":
     pytest.skip("not run: terminals and SIGHUP of this kind are POSIX", allow_module_level=True)
@@ -178,3 +178,24 @@ def test_where_stdin_is_no_terminal_no_key_is_read_nor_shown(delivery: Delivery,
         _, said = process.communicate()
     assert process.returncode == ExitCode.OK, said
     assert "keys" not in said
+
+
+def test_the_upload_of_a_collection_is_left_and_its_rate_changed_in_the_terminal(
+    tmp_path: Path, azurite: Azurite
+) -> None:
+    container = azurite.new_container()
+    with rehearsal(tmp_path, "--duration", "1s", "--size", "4MB") as stamp:
+        places = ("--staging", "local", "--to", azurite.container_url(container))
+        collect = ("collect", stamp.stamp, "--since", "4h", "--role", "Storage", *places, "--limit-rate", HOPELESS)
+        sas = azurite.sas(container).reveal()
+        with terminal(*stamp.arguments(*collect), PEP_BRIDGE_SAS=sas) as screen:
+            screen.wait_for("delivering", "limit 64 kbit/s; keys: p pause")
+            screen.type("\x03")
+            assert screen.wait() == ExitCode.INTERRUPTED
+            assert "nothing runs at the endpoint, but its bundle is not finished" in screen.text
+        with terminal(*stamp.arguments("attach", "--limit-rate", HOPELESS), PEP_BRIDGE_SAS=sas) as screen:
+            screen.wait_for("delivering", "limit 64 kbit/s; keys: p pause")
+            screen.type("+" * 14)
+            assert screen.wait() == ExitCode.OK, screen.text
+            assert "at most 1.05 Gbit/s from now on" in screen.text
+            assert "bundle id" in screen.text

@@ -199,3 +199,34 @@ def test_a_misspelt_role_is_answered_with_the_one_that_was_meant(tmp_path: Path)
     assert "no role 'Storge'; did you mean Storage?" in done.stderr
     assert "'ACS'; did" not in done.stderr
     assert "'Gizmo'; did" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("run", "--list"), ("watch", "alerts", "--json")])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "rror" not in done.stderr
+
+
+def test_a_table_that_nobody_reads_any_more_is_no_error() -> None:
+    code = (
+        "from rich.table import Table; from cli._console import Console\n"
+        "console = Console(as_json=False); console.show_table(Table('a')); console.show('b'); console.say('went on')"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=nobody, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT
+        )
+    assert (done.returncode, done.stderr) == (0, "went on\n")
