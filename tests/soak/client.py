@@ -6,10 +6,27 @@ import faulthandler
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bridge.collection import Access, Control, LockSettings, Outcome, Request, Settings, attach, collect, stop
+from bridge.collection import (
+    Access,
+    Control,
+    Delivered,
+    LockSettings,
+    Outcome,
+    Place,
+    Request,
+    Settings,
+    attach,
+    collect,
+    deliver,
+    stop,
+)
+from bridge.collection._parts import default_ports
 from bridge.errors import BridgeError
 from bridge.secrets import Credential, Secret
 from bridge.store.transfer import TransferSettings
@@ -19,6 +36,8 @@ IMPATIENT = Settings(
     watch_s=0.1,
     settle_s=0.4,
     after_stop_s=4.0,
+    stop_s=5.0,
+    second_thoughts_s=1.0,
     late_s=2.0,
     stall_s=4.0,
     started_s=0.3,
@@ -61,11 +80,23 @@ def main() -> None:
         except BridgeError as error:
             answer = {"raised": type(error).__name__, "errors": [str(error)]}
         else:
-            answer = outcome.to_json() | {"errors": [str(error) for error in outcome.errors], "coverage": None}
+            answer = outcome.to_json() | {"coverage": None}
+            if isinstance(outcome, Outcome):
+                answer["errors"] = [str(error) for error in outcome.errors]
     print(json.dumps(answer | {"verb": document["verb"]}))
 
 
-def _work(document: dict[str, Any], control: Control) -> Outcome:
+def _work(document: dict[str, Any], control: Control) -> Outcome | Delivered:
+    if document["verb"] == "deliver":
+        return deliver(
+            Place.parse(document["bundle"]),
+            Place.parse(document["copy"]),
+            source_access=_secret(document["destination"]),
+            target_access=_secret(document["copy_access"]),
+            state_dir=Path(document["state_dir"]),
+            control=control,
+            settings=IMPATIENT,
+        )
     access = Access(
         Credential(document["username"], Secret(document["password"])),
         _secret(document["destination"]),
@@ -81,11 +112,16 @@ def _work(document: dict[str, Any], control: Control) -> Outcome:
                 control=control,
                 detach=document["detach"],
                 settings=IMPATIENT,
+                ports=replace(default_ports(), now=_clock(document["clock_min"])),
             )
         case "attach":
             return attach(document["run"], access, state_dir=state_dir, control=control, settings=IMPATIENT)
         case _:
             return stop(document["run"], access, state_dir=state_dir, settings=IMPATIENT, patience_s=60.0)
+
+
+def _clock(ahead_min: int) -> Callable[[], datetime]:
+    return lambda: datetime.now(UTC) + timedelta(minutes=ahead_min)
 
 
 def _secret(document: dict[str, str] | None) -> Credential | Secret | None:

@@ -21,7 +21,8 @@ from tests.soak.world import ViolationError, World, can_be_tried_again
 
 _GRACE_S = 5.0
 _NOT_SEEN_TO_END = {"still", "overdue", "interrupted"}
-_HOSTILE = {FindingKind.UNSAFE_PATH, FindingKind.UNEXPECTED, FindingKind.UNHASHED}
+_HOSTILE = {FindingKind.UNHASHED}
+"""What a bundle says of itself where names were hostile; nothing is unexpected, or unsafe without being named."""
 _SEALED = {RunState.DONE, RunState.PARTIAL}
 
 
@@ -44,7 +45,9 @@ def judge(world: World, stamp: StampProcess, reference: dict[str, str] | None) -
     report = stamp.report()
     _check_stamp(world, runs, report)
     _check_locks(world, runs)
+    _nothing_works(world, stamp, runs)
     _nothing_left_over(stamp, runs)
+    _check_copy(world)
     return runs
 
 
@@ -86,11 +89,27 @@ def _check_bundle(world: World, place: Place, run: RunRecord) -> bool:
             read_bundle(bundle)
         except (NotABundleError, StoreError):
             return False
-        report = verify(bundle)
-        hostile = any(fault.startswith("hostile-names") for fault in world.plan.faults)
-        bad = [finding for finding in report.findings if not (hostile and finding.kind in _HOSTILE)]
-        _need(report.verdict is Verdict.VERIFIED or (hostile and not bad), f"{report.where}: {bad[:3]}")
+        _check_content(world, bundle)
         return True
+
+
+def _check_copy(world: World) -> None:
+    """What two processes delivered at once is whole, and in one piece."""
+    run = world.latest(world.state_dirs[0])
+    if world.copy is None or run is None:
+        return
+    store = open_place(world.copy, world.copy_access)
+    try:
+        _check_content(world, store.at(run.bundle_name))
+    finally:
+        store.close()
+
+
+def _check_content(world: World, bundle: Store) -> None:
+    report = verify(bundle)
+    hostile = any(fault.startswith("hostile-names") for fault in world.plan.faults)
+    bad = [finding for finding in report.findings if not (hostile and finding.kind in _HOSTILE)]
+    _need(report.verdict is Verdict.VERIFIED or (hostile and not bad), f"{report.where}: {bad[:3]}")
 
 
 def _check_stamp(world: World, runs: list[RunRecord], report: dict[str, Any]) -> None:
@@ -113,6 +132,28 @@ def _check_locks(world: World, runs: list[RunRecord]) -> None:
             lock is None or not lock.held or lock.run_id in may_be_held,
             f"the lock in {place.text} is still held: {lock}",
         )
+
+
+def _nothing_works(world: World, stamp: StampProcess, runs: list[RunRecord]) -> None:
+    """Who says that a collection has ended, or was stopped, has ended it."""
+    ended = [run for run in runs if _is_over(world, run)]
+    deadline = time.monotonic() + _GRACE_S
+    while at_work := [
+        f"{run.id} ({run.state})"
+        for run in ended
+        for each in stamp.report()["collections"]
+        if run.bundle_name in each["location"] and each["outcome"] == "running"
+    ]:
+        _need(time.monotonic() < deadline, f"the endpoint still works for {at_work}")
+        time.sleep(0.2)
+
+
+def _is_over(world: World, run: RunRecord) -> bool:
+    how = run.facts.get("end", {}).get("how")
+    if run.state is RunState.STOPPED and how == "interrupted":
+        # Its session is gone, and on a stamp of that kind it goes on without one: nobody can stop it, which was said.
+        return not any(fault.startswith("collection-outlives-session") for fault in world.plan.faults)
+    return how not in _NOT_SEEN_TO_END
 
 
 def _nothing_left_over(stamp: StampProcess, runs: list[RunRecord]) -> None:

@@ -36,14 +36,30 @@ _LINE_FAULTS = (
     "other-collection-running:3s",
 )
 _REFUSALS = ("quota-exceeded", "access-denied", "no-such-configuration")
-DISTURBANCES = ("kill", "kill", "kill", "term", "interrupt", "interrupt twice", "pause", "stop", "nothing")
-WEATHER = ("cut", "reset", "stall", "refuse", "swallow", "cut after", "share cut")
+DISTURBANCES = (
+    "kill",
+    "kill",
+    "kill",
+    "term",
+    "interrupt",
+    "interrupt twice",
+    "interrupt late",
+    "pause",
+    "stop",
+    "nothing",
+)
+WEATHER = ("cut", "reset", "stall", "refuse", "swallow", "cut after", "share cut", "share refuse", "all refuse")
+LONG_GUST_S = 5.0
+"""Whole places are away for longer than a client's patience with a stall, and with a line."""
+CLOCKS_MIN = (0, 0, 0, -600, 20)
+"""What the rival's clock shows beside the true time. None is so far ahead that the other's collection would be over."""
+COPIES = ("", "", "folder", "share", "container")
 HARMLESS_TO_THE_PAYLOAD = frozenset(fault.split(":")[0] for fault in _LINE_FAULTS) | {"hostile-records", "leaky-logs"}
 
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What is done to the client ``delay_s`` after it was started; ``lasts_s`` is for a pause."""
+    """What is done to the client ``delay_s`` after it was started; ``lasts_s``: a pause, or between interrupts."""
 
     kind: str
     delay_s: float
@@ -73,6 +89,10 @@ class RunPlan:
     race: bool
     disturbances: tuple[Disturbance, ...]
     weather: tuple[Gust, ...]
+    rival_clock_min: int = 0
+    copy_to: str = ""
+    """Where two processes bring the finished bundle at once; empty: it is not copied."""
+    copy_killed_after_s: float | None = None
 
     @property
     def spares_the_payload(self) -> bool:
@@ -82,18 +102,24 @@ class RunPlan:
     def __str__(self) -> str:
         parts = [self.way, *self.faults, *(f"{each.kind}@{each.delay_s:.2f}" for each in self.disturbances)]
         parts += [f"line {gust.kind}@{gust.at_s:.2f}" for gust in self.weather]
-        return ", ".join([*parts, *(["detach"] if self.detach else []), *(["race"] if self.race else [])])
+        parts += ["detach"] * self.detach
+        parts += [f"race (clock {self.rival_clock_min:+} min)"] * self.race
+        parts += [f"copied twice at once to a {self.copy_to}"] * bool(self.copy_to)
+        return ", ".join(parts)
 
 
 def make_plan(seed: int, step: int) -> RunPlan:
     """The plan of one step; the same for the same numbers."""
     dice = random.Random(f"{seed}/{step}")
     way = dice.choice(WAYS)
+    faults = _faults(dice, way)
+    # Control characters in blob names break the emulator's own listing.
+    copies = [each for each in COPIES if each != "container" or "hostile-names" not in faults]
     return RunPlan(
         seed=seed,
         step=step,
         way=way,
-        faults=_faults(dice, way),
+        faults=faults,
         stamp_seed=dice.choice((7, 8)),
         detach=dice.random() < 0.2,
         race=dice.random() < 0.2,
@@ -101,21 +127,17 @@ def make_plan(seed: int, step: int) -> RunPlan:
             Disturbance(dice.choice(DISTURBANCES), dice.uniform(0.3, 3.5), dice.uniform(0.3, 3.0))
             for _ in range(dice.choice((0, 1, 1, 2, 3)))
         ),
-        weather=tuple(
-            sorted(
-                (
-                    Gust(
-                        dice.choice(WEATHER),
-                        dice.uniform(0.5, 6.0),
-                        dice.uniform(0.2, 3.0),
-                        dice.randrange(200, 60_000),
-                    )
-                    for _ in range(dice.choice((0, 0, 1, 2, 4)))
-                ),
-                key=lambda gust: gust.at_s,
-            )
-        ),
+        weather=tuple(sorted((_gust(dice) for _ in range(dice.choice((0, 0, 1, 2, 4)))), key=lambda gust: gust.at_s)),
+        rival_clock_min=dice.choice(CLOCKS_MIN),
+        copy_to=dice.choice(copies),
+        copy_killed_after_s=dice.choice((None, dice.uniform(0.5, 2.0))),
     )
+
+
+def _gust(dice: random.Random) -> Gust:
+    kind = dice.choice(WEATHER)
+    longer_s = LONG_GUST_S if kind in {"share refuse", "all refuse"} else 0.0
+    return Gust(kind, dice.uniform(0.5, 6.0), longer_s + dice.uniform(0.2, 3.0), dice.randrange(200, 60_000))
 
 
 def _faults(dice: random.Random, way: str) -> tuple[str, ...]:
@@ -125,7 +147,7 @@ def _faults(dice: random.Random, way: str) -> tuple[str, ...]:
     kinds += dice.sample(_LINE_FAULTS, dice.choice((0, 1, 1, 2, 3)))
     if "collection-outlives-session" in kinds:  # what hangs for longer than the patience would be sealed too early
         kinds = [kind for kind in kinds if not kind.startswith("role-hangs")]
-    if way in {"direct", "share"}:  # control characters in blob names break the emulator's own listing
+    if way == "direct":  # control characters in blob names break the emulator's own listing
         kinds = [kind for kind in kinds if kind != "hostile-names"]
     moment = dice.uniform(1.0, 5.0)
     texts = (

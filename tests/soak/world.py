@@ -58,6 +58,7 @@ class Figures:
     stops: int = 0
     cuts: int = 0
     attaches: int = 0
+    copies: int = 0
 
 
 @dataclass
@@ -75,15 +76,19 @@ class World:
         self.log = self.root / "stderr.txt"
         self.answers: list[dict[str, Any]] = []
         self._share_folder = f"run-{self.root.name}"
+        self._share_line = TcpProxy(self.lab.samba.host, self.lab.samba.port)
         self._container = ""
         self.sas: Secret | None = None
+        self.copy: Place | None = None
+        self.copy_access: Credential | Secret | None = None
         self._prepare_places()
 
     # -- what the run is asked -----------------------------------------------------------------------------------------
 
     def _prepare_places(self) -> None:
         way = self.plan.way
-        share = Place.parse(self.lab.samba.url("bundles", self._share_folder))
+        # The stamp writes to the share itself; the bridge has a line of its own to it, which may fail.
+        share = Place.parse(f"smb://{self._share_line.host}:{self._share_line.port}/bundles/{self._share_folder}")
         self.share_path = self.lab.samba.path("bundles") / self._share_folder
         if "share" in way:
             self.share_path.mkdir()
@@ -128,6 +133,7 @@ class World:
     def lived_through(self) -> Iterator[StampProcess]:
         """Everything has happened, and everybody has ended; the stamp is still there to be asked."""
         with ExitStack() as stack:
+            stack.enter_context(self._share_line)
             stamp = stack.enter_context(
                 StampProcess(
                     self.log,
@@ -153,9 +159,10 @@ class World:
                 "destination": _document(self.secret_of(self.destination)),
                 "staging": _document(self.secret_of(self.staging)) if self.staging else None,
                 "detach": False,
+                "clock_min": 0,
             }
             self.password = Secret(stamp.ready["password"])
-            weather = threading.Thread(target=self._weather, args=(proxies,), name="weather")
+            weather = threading.Thread(target=self._weather, args=([*proxies, self._share_line],), name="weather")
             weather.start()
             try:
                 self._storm(stack)
@@ -163,13 +170,15 @@ class World:
                 weather.join()
             for state_dir in self.state_dirs:
                 self._finish(state_dir)
+            if self.plan.copy_to:
+                self._copy_twice()
             yield stamp
 
     def _storm(self, stack: ExitStack) -> None:
         rival = None
         child = self._start(self.state_dirs[0], "collect", detach=self.plan.detach)
         if self.plan.race:
-            rival = self._start(self.state_dirs[1], "collect")
+            rival = self._start(self.state_dirs[1], "collect", clock_min=self.plan.rival_clock_min)
         try:
             for disturbance in self.plan.disturbances:
                 child = self._disturb(child, disturbance)
@@ -203,11 +212,11 @@ class World:
             case "term":
                 child.send_signal(signal.SIGTERM)
                 self.figures.signals += 1
-            case "interrupt" | "interrupt twice":
+            case "interrupt" | "interrupt twice" | "interrupt late":
                 child.send_signal(signal.SIGINT)
                 self.figures.signals += 1
-                if disturbance.kind == "interrupt twice":
-                    time.sleep(min(disturbance.lasts_s, 0.5))
+                if disturbance.kind != "interrupt":
+                    time.sleep(disturbance.lasts_s if disturbance.kind == "interrupt late" else 0.2)
                     child.send_signal(signal.SIGINT)
             case "pause":
                 child.send_signal(signal.SIGSTOP)
@@ -229,6 +238,40 @@ class World:
             self.figures.attaches += 1
             self._wait(self._start(state_dir, "attach", run=run.id))
 
+    def _copy_twice(self) -> None:
+        """Two people deliver one bundle to one place at once; one may be killed. Then it is done once more."""
+        run = self.latest(self.state_dirs[0])
+        if run is None or run.state not in {RunState.DONE, RunState.PARTIAL}:
+            return
+        match self.plan.copy_to:
+            case "folder":
+                self.copy = Place.parse(str(self.root / "copy"))
+            case "share":
+                self.share_path.mkdir(exist_ok=True)
+                self.copy = Place.parse(self.lab.samba.url("bundles", f"{self._share_folder}/copy"))
+                self.copy_access = self.lab.samba.credential
+            case _:
+                container = self.lab.azurite.new_container()
+                self.copy = Place.parse(self.lab.azurite.container_url(container))
+                self.copy_access = self.lab.azurite.sas(container, "racwdl")
+        facts = {
+            "bundle": f"{self.destination.text}/{run.bundle_name}",
+            "copy": self.copy.text,
+            "copy_access": _document(self.copy_access),
+        }
+        self.figures.copies += 1
+        both = [self._start(self.state_dirs[0], "deliver", **facts) for _ in range(2)]
+        if self.plan.copy_killed_after_s is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                both[0].wait(self.plan.copy_killed_after_s)
+            both[0].kill()
+        for child in both:
+            self._wait(child)
+        if self.plan.copy_killed_after_s is not None or all("raised" in answer for answer in self.answers[-2:]):
+            self._wait(self._start(self.state_dirs[0], "deliver", **facts))
+            if "raised" in self.answers[-1]:
+                raise ViolationError(f"a bundle cannot be delivered: {self.answers[-1]}")
+
     def latest(self, state_dir: Path) -> RunRecord | None:
         if not (state_dir / "journal.sqlite").exists():
             return None
@@ -238,9 +281,9 @@ class World:
             except NoSuchRunError:
                 return None
 
-    def _start(self, state_dir: Path, verb: str, *, run: str = "", detach: bool = False) -> subprocess.Popen[str]:
+    def _start(self, state_dir: Path, verb: str, **facts: Any) -> subprocess.Popen[str]:
         self.figures.clients += 1
-        document = {**self._common, "verb": verb, "run": run, "state_dir": str(state_dir), "detach": detach}
+        document = {**self._common, "verb": verb, "state_dir": str(state_dir), **facts}
         return client.start(document, self.log)
 
     def _wait(self, child: subprocess.Popen[str]) -> None:
@@ -268,7 +311,12 @@ class World:
             self._blow(gust, proxies, dice)
 
     def _blow(self, gust: Gust, proxies: list[TcpProxy], dice: random.Random) -> None:
-        hit = proxies if dice.random() < 0.5 else proxies[:1]
+        *endpoints, share = proxies
+        hit = endpoints if dice.random() < 0.5 else endpoints[:1]
+        if gust.kind == "share refuse":
+            hit = [share]
+        elif gust.kind == "all refuse":  # the jump box itself has no network
+            hit = proxies
         for proxy in hit:
             match gust.kind:
                 case "cut":
@@ -277,7 +325,7 @@ class World:
                     proxy.reset()
                 case "stall":
                     proxy.stall()
-                case "refuse":
+                case "refuse" | "share refuse" | "all refuse":
                     proxy.refuse()
                     proxy.reset()
                 case "swallow":
