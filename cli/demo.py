@@ -24,7 +24,7 @@ _ROLES = ("Storage", "ACS", "BareMetal", "SeedRing")
 
 def demo(
     ctx: typer.Context,
-    output: Annotated[Path, typer.Option(help="The folder for the bundle.", show_default=True)] = Path(
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the bundle goes.", show_default=True)] = Path(
         "pep-bridge-demo"
     ),
     duration: Annotated[str, typer.Option(help="How long the collection takes.")] = "5s",

@@ -98,7 +98,12 @@ def options(
     ] = None,
     state_dir: Annotated[
         Path | None,
-        typer.Option(envvar="PEP_BRIDGE_STATE_DIR", help="The folder where runs are remembered.", show_default=False),
+        typer.Option(
+            envvar="PEP_BRIDGE_STATE_DIR",
+            metavar="FOLDER",
+            help="The folder where runs are remembered.",
+            show_default=False,
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
