@@ -158,7 +158,7 @@ def _serve(
         SimulatedStamp(options, first_port=port, https=https, engine=powershell) as stamp,
     ):
         if powershell is not None:
-            console.say(f"sessions are run by {powershell.program}; they can be neither disconnected nor connected to")
+            console.say(f"sessions are run by {powershell.program}")
         try:
             if ready_file is not None:
                 with _usage_error_at(ready_file):

@@ -83,6 +83,18 @@ def message_ids(data: bytes) -> tuple[uuid.UUID, uuid.UUID]:
     return uuid.UUID(bytes_le=blob[8:24]), uuid.UUID(bytes_le=blob[24:40])
 
 
+def message_type(data: bytes) -> int:
+    """The type of the message that ``data`` begins with (MS-PSRP 2.2.1); 0 where it begins with none."""
+    blob = data[_FRAGMENT_HEADER.size : _FRAGMENT_HEADER.size + 8]
+    return int.from_bytes(blob[4:8], "little") if len(blob) == 8 and data[16] & _START else 0
+
+
+def whole_message(object_id: int, kind: int, pool: uuid.UUID, clixml: str) -> bytes:
+    """A message of the runspace pool to its client, as one fragment."""
+    blob = struct.pack("<II16s16s", 1, kind, pool.bytes_le, POOL.bytes_le) + clixml.encode()
+    return _FRAGMENT_HEADER.pack(object_id, 0, _START | _END, len(blob)) + blob
+
+
 class EndOfPipeline:
     """Sees in a pipeline's fragments that it has ended, without reading anything else."""
 

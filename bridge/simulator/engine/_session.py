@@ -14,13 +14,27 @@ from typing import Any, Final
 
 from bridge.simulator.engine._channel import Caller, Channel
 from bridge.simulator.engine._files import write_session_configuration
-from bridge.simulator.engine._packets import POOL, EndOfPipeline, message_ids, split_fragments
+from bridge.simulator.engine._packets import (
+    POOL,
+    EndOfPipeline,
+    message_ids,
+    message_type,
+    split_fragments,
+    whole_message,
+)
 from bridge.simulator.engine._process import EngineProcess
 from bridge.simulator.session import Outbox, ProtocolError, SessionSettings
 from bridge.simulator.wsman import _soap as soap
 from bridge.simulator.wsman._soap import FaultError
 
 _CLOSE_S: Final = 25.0
+_CAPABILITY: Final = 0x00010002
+_INIT_DATA: Final = 0x0002100B
+_PRIVATE_DATA: Final = 0x00021009
+_OWN_OBJECT_ID: Final = 1 << 62  # PowerShell counts from one
+_ONE_RUNSPACE: Final = (
+    '<Obj RefId="0"><MS><I32 N="MinRunspaces">1</I32><I32 N="MaxRunspaces">1</I32></MS></Obj>'  # MS-PSRP 2.2.2.28
+)
 _ARGUMENTS: Final = ("-sshs", "-NoLogo", "-NoProfile", "-ConfigurationFile")
 
 
@@ -92,9 +106,11 @@ class _Pipeline:
 
 
 class EngineSession:
-    """One runspace pool in one process. Its shell can be neither disconnected nor connected to."""
+    """One runspace pool in one process.
 
-    reconnectable = False
+    PowerShell has no disconnect and connect over stdin and stdout, and needs none: the process stays with this session,
+    whoever its client is. A client that connects is answered here, with what the process said when it was opened.
+    """
 
     def __init__(self, host: EngineHost, settings: SessionSettings, username: str) -> None:
         self.settings = settings
@@ -103,6 +119,7 @@ class EngineSession:
         self._lock = threading.Lock()
         self._pipelines: dict[uuid.UUID, _Pipeline] = {}
         self._lost: FaultError | None = None
+        self._said_at_the_opening: dict[int, bytes] = {}
         self._errors = host.folder / f"errors-{uuid.uuid4().hex}"
         self._caller = Caller("", username, settings.machine, settings.zone)
         self._pass = host.channel.admit(self._caller, host.folder)
@@ -179,21 +196,36 @@ class EngineSession:
         self._process.join(_CLOSE_S)
 
     def disconnect(self) -> None:
-        """The client seems to be lost; commands go on and stall when their outboxes are full."""
+        """The client has left, or seems to be lost; what the commands write waits in their outboxes."""
 
     def reconnect(self) -> None:
-        """Never asked for: the shell is not reconnectable."""
-        raise soap.disconnect_not_supported()
+        """The same client came back."""
 
     def connect(self, data: bytes) -> bytes:
-        """Never asked for: the shell is not reconnectable."""
-        raise soap.disconnect_not_supported()
+        """Another client takes over (MS-PSRP 3.2.5.4.4): capability and the pool's data out, its private data follows.
+
+        Raises:
+            ProtocolError: The data is not PSRP.
+            FaultError: The process has ended.
+        """
+        pool, _ = _ids(data)
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
+            said = dict(self._said_at_the_opening)
+        if _PRIVATE_DATA in said:
+            self.pool_output.put([said[_PRIVATE_DATA]], wait=False)
+        return said.get(_CAPABILITY, b"") + whole_message(_OWN_OBJECT_ID, _INIT_DATA, pool, _ONE_RUNSPACE)
 
     # -- on the process's reader thread
 
     def _take(self, target: uuid.UUID, data: bytes) -> None:
         fragments = split_fragments(data)
         if target == POOL:
+            with self._lock:
+                for fragment in fragments:
+                    if (kind := message_type(fragment)) in (_CAPABILITY, _PRIVATE_DATA):
+                        self._said_at_the_opening.setdefault(kind, fragment)
             self.pool_output.put(fragments, wait=False)
             return
         with self._lock:

@@ -80,8 +80,6 @@ class Session:
     ``receive``, ``stop`` and the others may be called from any one thread at a time.
     """
 
-    reconnectable = True
-
     def __init__(self, settings: SessionSettings, username: str) -> None:
         self.settings = settings
         self.username = username

@@ -22,7 +22,6 @@ from bridge.simulator.wsman._winrs import CmdShell, CommandLine
 CMD_SHELL: Final = f"{SHELL}/cmd"
 _CONFIG: Final = "http://schemas.microsoft.com/wbem/wsman/1/config"
 _REAPING_S: Final = 0.5
-_COMING_BACK: Final = (f"{SHELL}/Disconnect", f"{SHELL}/Reconnect", f"{SHELL}/Connect")
 _NOT_TWICE: Final = (f"{SHELL}/Command", f"{SHELL}/Send", f"{SHELL}/Signal")
 
 
@@ -66,8 +65,6 @@ class Service:
         if action == f"{TRANSFER}/Get" and request.resource_uri == _CONFIG:
             return self._config(request)
         shell = self._shell(request, caller)
-        if action in _COMING_BACK and not shell.info.reconnectable:
-            raise soap.disconnect_not_supported()
         handlers: dict[str, Callable[[], object]] = {
             f"{TRANSFER}/Delete": lambda: self._delete(shell, request),
             f"{TRANSFER}/Get": lambda: Reply(soap.answer(request, shell.info.to_xml())),
@@ -206,7 +203,7 @@ class Service:
         if self.faults.clock_skew_s:
             settings = dataclasses.replace(settings, clock_offset=timedelta(seconds=self.faults.clock_skew_s))
         session = self.settings.new_session(settings, info.owner)
-        info.reconnectable, info.process_id = session.reconnectable, session.process_id
+        info.process_id = session.process_id
         shell = PowerShellShell(info, session, self._release)
         shell.open(request.body)
         return shell

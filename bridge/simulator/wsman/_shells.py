@@ -39,8 +39,6 @@ class RunspaceSession(Protocol):
     """A runspace pool behind a shell: the simulated one, or a real PowerShell's."""
 
     @property
-    def reconnectable(self) -> bool: ...
-    @property
     def process_id(self) -> int: ...
     @property
     def pool_output(self) -> Outbox: ...
@@ -91,7 +89,6 @@ class ShellInfo:
     session_id: str = ""
     """The WSMan session of the client that holds it."""
     pending: int = 0
-    reconnectable: bool = True
     lost: bool = False
     """True once the process behind it has gone."""
     left: bool = False

@@ -307,18 +307,6 @@ def shell_disconnected() -> FaultError:
     )
 
 
-def disconnect_not_supported() -> FaultError:
-    """A shell whose provider cannot be left and come back to."""
-    # GUESS: that Windows has such a fault is known, its number here is not.
-    return FaultError(
-        2150859205,
-        "This WinRS shell instance doesn't support disconnect and reconnect operations because it was created by an"
-        " older version of WinRM or its provider doesn't support disconnect and reconnect operations. ",
-        "w:InvalidSelectors",
-        "s:Sender",
-    )
-
-
 def host_process_lost(why: str) -> FaultError:
     """1726: the process that serves the shell has gone (public reports of Windows hosts, up to ``why``)."""
     return FaultError(

@@ -16,7 +16,6 @@ import psutil
 import pytest
 from pypsrp.complex_objects import PSInvocationState
 from pypsrp.exceptions import WSManFaultError
-from pypsrp.wsman import SelectorSet
 
 from bridge.errors import PowerShellNotFoundError
 from bridge.simulator import CommandSpec, EndpointServer, ParameterSpec
@@ -107,19 +106,14 @@ def test_a_program_that_cannot_be_started_is_told(tmp_path: Path) -> None:
                 pass
 
 
-def test_disconnect_is_refused_and_the_session_goes_on(tmp_path: Path) -> None:
+def test_a_session_is_left_and_taken_up_again_and_the_process_hears_nothing_of_it(tmp_path: Path) -> None:
     with served_by(tmp_path, "plays") as server, opened(server, **PATIENT) as pool:
-        selectors = SelectorSet()
-        selectors.add_option("ShellId", server.shells()[0].shell_id)
-        with pytest.raises(WSManFaultError, match="doesn't support disconnect and reconnect"):
-            pool.shell.wsman.disconnect(pool.shell.resource_uri, _disconnect_body(), selector_set=selectors)
+        process = process_of(server)
+        pool.disconnect()
+        assert [shell.connected for shell in server.shells()] == [False]
+        pool.connect()
         assert command(pool, "Get-AzureStackLog").invoke(remote_stream_options=0) == ["done"]
-
-
-def _disconnect_body() -> Any:
-    from xml.etree import ElementTree
-
-    return ElementTree.Element("{http://schemas.microsoft.com/wbem/wsman/1/windows/shell}Disconnect")
+        assert process == process_of(server)
 
 
 def test_the_end_of_the_server_ends_processes_that_hang(tmp_path: Path) -> None:
