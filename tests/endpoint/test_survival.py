@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -24,7 +27,16 @@ from bridge.endpoint import (
     attach,
     open_session,
 )
-from bridge.errors import CommandUncertainError, ExitCode, SessionLostError
+from bridge.endpoint._line import RequestLostError
+from bridge.errors import (
+    AuthenticationFailedError,
+    BridgeError,
+    CommandUncertainError,
+    ExitCode,
+    NotPermittedError,
+    SessionLostError,
+)
+from bridge.simulator import ProtocolFaults
 from bridge.stamp import EndpointAddress, Stamp
 from tests.support.simulated_endpoint import ALLOWED, SimulatedEndpoint, simulated_endpoint
 from tests.support.tcp_proxy import TcpProxy
@@ -262,3 +274,134 @@ def test_a_pipeline_is_stopped_while_the_line_is_bad(simulated: SimulatedEndpoin
             pass
         stopper.join()
     assert pipeline.wait().state is PipelineState.STOPPED
+
+
+def long_command(count: int) -> Command:
+    """A command that needs more than one fragment."""
+    roles = Parameter("FilterByRole", ("R" * 1000,) * 300)
+    return replace(ticks(count, 20), parameters=(*ticks(count, 20).parameters, roles))
+
+
+def losing(session: EndpointSession, monkeypatch: pytest.MonkeyPatch, which: int) -> None:
+    """The line breaks under the n-th Send of the session, which arrives."""
+    shell = session._shell
+    send, sent = shell.send, list[int]()
+
+    def lose(*arguments: Any, **named: Any) -> None:
+        sent.append(1)
+        send(*arguments, **named)
+        if len(sent) == which:
+            raise RequestLostError("the connection was reset")
+
+    monkeypatch.setattr(shell, "send", lose)
+
+
+def test_a_long_command_whose_last_part_was_lost_may_run_and_an_earlier_one_does_not(
+    simulated: SimulatedEndpoint, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[SessionIds] = []
+    with session_through(proxy, simulated, []) as session:
+        parts: list[str] = []
+        send = session._shell.send
+
+        def count(*arguments: Any, **named: Any) -> None:
+            parts.append("sent")
+            send(*arguments, **named)
+
+        monkeypatch.setattr(session._shell, "send", count)
+        session.run([long_command(1)])
+        assert len(parts) > 1
+        monkeypatch.undo()
+        losing(session, monkeypatch, 1)
+        with pytest.raises(SessionLostError) as early:
+            session.start([long_command(10)])
+        assert type(early.value) is SessionLostError
+        monkeypatch.undo()
+    with session_through(proxy, simulated, []) as session:
+        losing(session, monkeypatch, len(parts))
+        with pytest.raises(CommandUncertainError):
+            session.start([long_command(10)], before_send=kept.append)
+    again = attach(simulated.stamp, simulated.credential, kept[0], allow=ALLOWED, options=OPTIONS, deadline_s=120)
+    texts = outputs(list(again.records()))
+    again.session.close()
+    assert texts == every_tick(10)
+
+
+@pytest.mark.parametrize("kind", [AuthenticationFailedError, NotPermittedError, SessionLostError])
+def test_a_command_is_never_told_as_not_running_when_nobody_could_ask(
+    simulated: SimulatedEndpoint, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch, kind: type[BridgeError]
+) -> None:
+    with session_through(proxy, simulated, []) as session:
+        monkeypatch.setattr(session._shell, "command", raising(RequestLostError("the connection was reset")))
+        monkeypatch.setattr(session, "receive", raising(kind(host="h", username="u", detail="d")))
+        with pytest.raises(CommandUncertainError):
+            session.start([ticks(1, 1)])
+        monkeypatch.undo()
+        session.close()
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def test_the_servers_own_idle_cut_of_an_encrypted_connection_is_no_error() -> None:
+    events: list[LineEvent] = []
+    with simulated_endpoint(faults=ProtocolFaults(close_idle_after_s=0.5)) as simulated:
+        with open_session(
+            simulated.stamp, simulated.credential, allow=ALLOWED, options=OPTIONS, on_line=events.append
+        ) as session:
+            time.sleep(1.5)
+            assert simulated.server.clients() == set()
+            assert outputs(session.run([ticks(3, 1)])) == every_tick(3)
+    assert [event.state for event in events] == [LineState.DOWN, LineState.UP]
+
+
+def test_connections_that_are_cut_while_a_receive_waits_lose_nothing() -> None:
+    events: list[LineEvent] = []
+    with simulated_endpoint(faults=ProtocolFaults(cut_waiting_after_s=0.3)) as simulated:
+        with open_session(
+            simulated.stamp, simulated.credential, allow=ALLOWED, options=OPTIONS, on_line=events.append
+        ) as session:
+            assert outputs(session.run([ticks(8, 700)])) == every_tick(8)
+    assert [event.state for event in events].count(LineState.DOWN) > 3
+    assert LineState.LOST not in [event.state for event in events]
+
+
+def test_a_line_that_stays_silent_without_an_end_is_given_up_at_the_deadline_and_had_back_later(
+    simulated: SimulatedEndpoint, proxy: TcpProxy
+) -> None:
+    events: list[LineEvent] = []
+    short = SessionOptions(
+        connect_timeout_s=1, operation_timeout_s=1, read_timeout_s=2, reconnect_deadline_s=4, idle_timeout_s=600
+    )
+    got: list[Record] = []
+    with simulated_endpoint(client_lost_after_s=1.0) as own, TcpProxy(own.server.host, own.server.port) as silent:
+        with session_through(silent, own, events, short) as session:
+            pipeline = session.start([ticks(300, 10)])
+            records = pipeline.records()
+            got += [next(records) for _ in range(5)]
+            silent.stall()
+            with pytest.raises(SessionLostError, match="no answer in time"):
+                got.extend(records)
+            session.abandon()
+        silent.stall(False)
+        again = attach(own.stamp, own.credential, pipeline.ids, options=OPTIONS, deadline_s=60)
+        late = outputs(list(again.records()))
+        again.session.close()
+    assert late[-1] == "finished"
+    assert not set(late) & set(outputs(got))
+    assert events[-1].state is LineState.LOST
+
+
+def test_everything_that_is_said_over_http_is_sealed(simulated: SimulatedEndpoint, proxy: TcpProxy) -> None:
+    with session_through(proxy, simulated, []) as session:
+        proxy.reset()
+        session.run([ticks(2, 1)])
+    heard = bytes(proxy.heard)
+    assert heard.count(b"POST /wsman") > 8
+    assert b"application/HTTP-SPNEGO-session-encrypted" in heard
+    assert b"<s:Envelope" not in heard
+    assert b"Envelope xmlns" not in heard
