@@ -434,3 +434,9 @@ def test_the_nth_request_meets_the_same_fate_in_every_run_with_one_seed_whatever
     both = fates(ProtocolFaults(seed=5, cut_chance=0.3, stall_chance=0.2, stall_s=0.15))
     assert [fate == "cut" for fate in both] == [fate == "cut" for fate in first]
     assert "late" in both
+
+
+def test_the_table_in_the_documentation_says_the_same() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "rehearsal-faults.md").read_text(encoding="utf-8")
+    rows = [line for line in page.partition("## ")[0].splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{kind.usage}` | {kind.meaning} |" for kind in FAULTS.values()]
