@@ -31,7 +31,7 @@ def open_store(
     Raises:
         StoreAuthenticationError: the credential or SAS that this kind of store needs was not given.
         SasError: the SAS cannot be read.
-        UsageError: a SAS would go over the line in clear text.
+        UsageError: a SAS would go over the line in clear text, or ``ca_file`` cannot be used.
     """
     settings = settings or StoreSettings()
     match destination.kind:
@@ -79,4 +79,21 @@ def _open_container(destination: Destination, sas: Secret | None, settings: Stor
             detail=f"{destination.location} would get the SAS over the line in clear text",
             fix="Write the address with https://.",
         )
+    if settings.ca_file is not None:
+        _check_authorities(settings.ca_file, destination)
     return ContainerStore(destination.container_url, sas, root=destination.folder, settings=settings)
+
+
+def _check_authorities(ca_file: str, destination: Destination) -> None:
+    import ssl
+
+    from bridge.store._wire import tls_context
+
+    try:
+        tls_context(ca_file)
+    except OSError as error:  # that of TLS is one too
+        reason = "it holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+        raise UsageError(
+            detail=f"'ca_file' of {destination.location} cannot be used: {ca_file}: {reason}",
+            fix="Name a PEM file with the certificate of the authority that issued the service's own.",
+        ) from error

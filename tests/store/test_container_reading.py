@@ -22,6 +22,7 @@ from bridge.errors import (
     StoreNotFoundError,
     StoreReplacedError,
     StoreUnreachableError,
+    UsageError,
 )
 from bridge.secrets import Secret
 from bridge.store import Reader, Store, StoreSettings, open_store, parse_destination
@@ -313,6 +314,20 @@ def test_a_certificate_of_an_unknown_authority_is_named_with_what_to_set(secure_
     with closing(open_store(destination, sas=SAS)) as store:
         with pytest.raises(StoreUnreachableError, match="ca_file"), store.open_read("role.zip"):
             pass
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), ("nothing of use", "no certificate in PEM")])
+def test_an_authority_file_that_cannot_be_used_is_named_before_anything_is_sent(
+    tmp_path: Path, content: str | None, reason: str
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    if content is not None:
+        ca_file.write_text(content)
+    destination = parse_destination("https://account.blob.example.com/container")
+    with pytest.raises(UsageError, match=reason) as failure:
+        open_store(destination, sas=SAS, settings=StoreSettings(ca_file=str(ca_file)))
+    assert str(ca_file) in str(failure.value)
+    assert "PEM" in failure.value.advice
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------

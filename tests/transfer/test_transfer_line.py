@@ -510,6 +510,24 @@ def test_a_service_with_a_certificate_of_the_given_authority_is_used_over_tls(
     assert (result.copied, result.retries) == (51, 0)
 
 
+def test_a_rate_holds_over_tls_where_the_system_takes_less_at_once(
+    secure_service: ScriptedService, authority: trustme.CA, tmp_path: Path
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    with MeteringProxy(secure_service.port) as line:
+        store = opened_store(
+            parse_destination(f"https://localhost:{line.port}/container/west"),
+            sas=SAS,
+            settings=StoreSettings(api_version="2019-02-02", ca_file=str(ca_file)),
+        )
+        items = [TransferItem("a.zip", 12 * MIB)]
+        transfer(made_up({"a.zip": 12 * MIB}), store, items, settings=TransferSettings(policy=LinePolicy(20_000_000)))
+        start = next(at for at, size in line.up if size > 8 * KIB)
+        sent = line.between(start, start + 4)
+    assert 0.93 <= sent / (4 * 2_500_000) <= 1.07
+
+
 def test_a_certificate_of_an_unknown_authority_ends_the_delivery_at_once(secure_service: ScriptedService) -> None:
     events: list[TransferEvent] = []
     with pytest.raises(DeliveryFailedError, match="certificate of localhost was not accepted") as failure:

@@ -122,7 +122,7 @@ def test_killed_at_random_moments_it_sends_only_the_blocks_in_flight_twice(
         sas = azurite.sas(name, permissions)
         for _ in range(kills):
             before = set(proxy.bodies)
-            child = start_child(source, url, sas, tmp_path / "journal.sqlite", rate=20_000_000)
+            child = start_child(source, url, sas, tmp_path / "journal.sqlite", rate=8_000_000)
             assert child.stdout is not None
             if child.stdout.readline() == "ready\n":
                 threading.Event().wait(moments.uniform(0, 8.0 / kills))
