@@ -24,6 +24,8 @@ from bridge.errors import (
 _BEYOND_THE_COLLECTION_S = 2 * 3600
 _LONGEST_IDLE_S = 12 * 3600
 """What Windows takes at most (MaxIdleTimeoutms of a session configuration, 43,200,000 by default)."""
+_LONGEST_LIFE_S = 36 * 3600
+"""No session of a run lives longer: a collection of a day, and then its idle time-out."""
 
 
 class Connection:
@@ -202,19 +204,20 @@ class Connection:
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """Leaves no session behind. One that was lost while its collection may still run is left alone."""
+        """Leaves no session behind. One that was lost while its collection may still run is left alone; one that cannot
+        be ended now is for the next run of this stamp."""
         context = self._context
-        how = context.run.facts["end"].get("how")
-        try:
-            if self.command is not None:
-                self.command.close()
-            elif context.run.facts.get("session") and how not in {Waited.STILL, Waited.OVERDUE}:
-                self.end_on_the_endpoint()
-        except AuthenticationFailedError:
-            return  # a wrong password is tried once
-        except EndpointError as error:
-            context.tell(LineChanged(run_id=context.run.id, state="lost", detail=context.scrubber.text(str(error))))
-        self.command = None
+        session, how = context.run.facts.get("session"), context.run.facts["end"].get("how")
+        is_left = False
+        if self.command is not None:
+            self.down_since = None
+            self.command.close()
+            is_left = self.down_since is not None  # told of its line, not raised
+            self.command = None
+        elif session and how not in {Waited.STILL, Waited.OVERDUE}:
+            is_left = True
+        if is_left and session:
+            context.note(opening=[*context.run.facts.get("opening", ()), session])
         with suppress(AuthenticationFailedError):
             self.end_what_was_opened()
 
@@ -226,8 +229,9 @@ class Connection:
         self._context.note(session=None, command_sent=None)
 
     def end_what_was_opened(self) -> None:
-        """A process that was killed, or lost its line, between opening a session and sending its command left it idle:
-        such sessions count against the five that Windows allows an account. One try each; in the end they time out.
+        """A process that was killed, or lost its line, between opening a session and sending its command left it idle,
+        and a line that is down keeps a session from being ended: such sessions count against the five that Windows
+        allows an account. One try each; the next run tries again what was not reached, until it has timed out.
 
         Raises:
             AuthenticationFailedError: the credentials were refused; they are tried once.
@@ -235,16 +239,22 @@ class Connection:
         context = self._context
         for run in context.journal.runs(stamp=context.run.stamp):
             if run.facts.get("opening") and (run.id == context.run.id or run.state.is_final):
-                for ids in run.facts["opening"]:
-                    try:
-                        self._end_session(ids)
-                    except AuthenticationFailedError:
-                        raise
-                    except EndpointError as error:
-                        detail = context.scrubber.text(f"a session that is left over could not be ended: {error}")
-                        context.tell(LineChanged(run_id=context.run.id, state="lost", detail=detail))
-                context.journal.note(run.id, opening=None)
+                timed_out = (context.ports.now() - run.created).total_seconds() > _LONGEST_LIFE_S
+                left = [ids for ids in run.facts["opening"] if not self._is_ended(ids) and not timed_out]
+                context.journal.note(run.id, opening=left or None)
         context.renew()
+
+    def _is_ended(self, ids: SessionIdsJson) -> bool:
+        context = self._context
+        try:
+            self._end_session(ids)
+        except AuthenticationFailedError:
+            raise
+        except EndpointError as error:
+            detail = context.scrubber.text(f"a session that is left over could not be ended: {error}")
+            context.tell(LineChanged(run_id=context.run.id, state="lost", detail=detail))
+            return False
+        return True
 
     def release(self) -> None:
         """Closes this process's side of a session that was left to the endpoint."""

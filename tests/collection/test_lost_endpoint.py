@@ -249,6 +249,29 @@ def test_a_run_that_no_journalled_session_belongs_to_is_told_from_one_that_runs(
     assert len(endpoint.sent) == 1
 
 
+def test_a_session_that_could_not_be_ended_on_a_broken_line_is_ended_by_the_next_run(
+    request_to: Request, access: Access, state_dir: Path
+) -> None:
+    endpoint = FakeEndpoint()
+
+    def cut(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.state is RunState.RUNNING:
+            endpoint.unreachable = True
+
+    first = run(request_to, access, state_dir, endpoint, settings=QUICK, on_event=cut)
+    assert first.state is RunState.DONE, first
+    [session] = endpoint.collections
+    with Journal(state_dir) as journal:
+        assert [ids["shell_id"] for ids in journal.run(first.run_id).facts["opening"]] == [session]
+    endpoint.unreachable = False
+    endpoint.ended.clear()
+    assert run(request_to, access, state_dir, endpoint, settings=QUICK).state is RunState.DONE
+    assert session in {ids["shell_id"] for ids in endpoint.ended}
+    with Journal(state_dir) as journal:
+        assert "opening" not in journal.run(first.run_id).facts
+    endpoint.join()
+
+
 def _pause(seconds: float) -> bool:
     time.sleep(seconds)
     return False

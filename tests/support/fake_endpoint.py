@@ -241,7 +241,9 @@ class FakeRunning:
         self._abandoned.set()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is held; a line that is down is told, not raised, as a real session does."""
+        if self._server.unreachable:
+            self._on_line(LineNews("lost", "the session could not be closed"))
 
 
 def fake_bind(arguments: Mapping[str, Value]) -> tuple[Command, ...]:
