@@ -85,6 +85,7 @@ class RunPlan:
     way: str
     faults: tuple[str, ...]
     stamp_seed: int
+    duration_s: float
     detach: bool
     race: bool
     disturbances: tuple[Disturbance, ...]
@@ -100,7 +101,11 @@ class RunPlan:
         return {fault.split(":")[0] for fault in self.faults} <= HARMLESS_TO_THE_PAYLOAD
 
     def __str__(self) -> str:
-        parts = [self.way, *self.faults, *(f"{each.kind}@{each.delay_s:.2f}" for each in self.disturbances)]
+        parts = [
+            f"{self.way} of {self.duration_s} s",
+            *self.faults,
+            *(f"{each.kind}@{each.delay_s:.2f}" for each in self.disturbances),
+        ]
         parts += [f"line {gust.kind}@{gust.at_s:.2f}" for gust in self.weather]
         parts += ["detach"] * self.detach
         parts += [f"race (clock {self.rival_clock_min:+} min)"] * self.race
@@ -121,6 +126,7 @@ def make_plan(seed: int, step: int) -> RunPlan:
         way=way,
         faults=faults,
         stamp_seed=dice.choice((7, 8)),
+        duration_s=dice.choice((1.0, 1.0, 3.5)),
         detach=dice.random() < 0.2,
         race=dice.random() < 0.2,
         disturbances=tuple(

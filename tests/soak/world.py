@@ -138,7 +138,7 @@ class World:
                 StampProcess(
                     self.log,
                     size_bytes=400_000,
-                    duration_s=1.0,
+                    duration_s=self.plan.duration_s,
                     seed=self.plan.stamp_seed,
                     faults=self.plan.faults,
                     output_root=self.root,
@@ -353,7 +353,15 @@ def can_be_tried_again(run: RunRecord) -> bool:
 def undisturbed(plan: RunPlan) -> RunPlan:
     """The same collection in fair weather."""
     return replace(
-        plan, way="folder", faults=(), detach=False, race=False, disturbances=(), weather=(), step=-plan.stamp_seed
+        plan,
+        way="folder",
+        copy_to="",
+        faults=(),
+        detach=False,
+        race=False,
+        disturbances=(),
+        weather=(),
+        step=-plan.stamp_seed,
     )
 
 
