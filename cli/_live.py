@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 15.0
 _LAST_MESSAGES = 4
 KEYS = "Ctrl-C: leave it running and detach; twice: stop it"
+_KEYS_FOR_THE_BUNDLE = "Ctrl-C: leave; 'pep-bridge attach' finishes the bundle"
 _LEAST_PERCENT = 5
 _MOST_PERCENT = 99.0  # until what was waited for has been said
 _FRAME_ROWS = 16  # what the view needs besides the table of roles
@@ -169,6 +170,8 @@ class _Screen:
             case events.StateChanged():
                 self.state = f"{event.state}" + (f" ({event.reason})" if event.reason else "")
                 self.percent, self.moved_percent, self.doing, self.moving = -1, -1.0, "", ""
+                if self.keys == KEYS and event.state in {events.RunState.SEALING, events.RunState.DELIVERING}:
+                    self.keys = _KEYS_FOR_THE_BUNDLE
             case events.RecordArrived():
                 self._take_record(event.record)
             case events.Landed():

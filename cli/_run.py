@@ -34,23 +34,38 @@ def show_live(
     Args:
         leaving: what Ctrl-C does, where it is not to leave a collection running and then to stop it.
     """
-    from bridge.collection import Control
+    from bridge.collection import Control, RunState, StateChanged
     from cli._keys import keys
     from cli._live import KEYS, live_view
-    from cli._signals import LEAVING, STOPPING, interrupts
+    from cli._signals import LEAVING, LEAVING_EARLY, LEAVING_THE_BUNDLE, STOPPING, interrupts
 
     control = Control()
+    states: list[RunState] = []
+
+    def what_leaving_does() -> str:
+        if leaving or not states:
+            return leaving or LEAVING_EARLY
+        if states[-1].is_on_the_stamp:
+            return LEAVING
+        return LEAVING_THE_BUNDLE if states[-1] in {RunState.SEALING, RunState.DELIVERING} else LEAVING_EARLY
+
     own = console.is_terminal and not console.as_json
     ctrl_c = f"Ctrl-C: {leaving}" if leaving else KEYS
     with (
         keys(line.keys) if own else nullcontext(False) as line.has_keys,
         live_view(console, title, keys=ctrl_c, line=line) as view,
         interrupts(
-            control, console.say, leaving=leaving or LEAVING, stopping=leaving or STOPPING, read_again=line.read_again
+            control,
+            console.say,
+            leaving=what_leaving_does,
+            stopping=leaving or STOPPING,
+            read_again=line.read_again,
         ),
     ):
 
         def on_event(event: Event) -> None:
+            if isinstance(event, StateChanged):
+                states.append(event.state)
             line.on_event(event)
             view.on_event(event)
 

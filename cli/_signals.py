@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bridge.scripting import Control as ScriptControl
 
 LEAVING = "leaving the collection running; press Ctrl-C again within three seconds to stop it on the endpoint"
+LEAVING_EARLY = "leaving; nothing was started"
+LEAVING_THE_BUNDLE = "leaving; nothing runs at the endpoint any more, and 'pep-bridge attach' finishes the bundle"
 STOPPING = "stopping the collection on the endpoint; what arrived is kept"
 STOPPING_SCRIPT = "stopping the script on the endpoint; press Ctrl-C again to leave at once (it may then go on there)"
 
@@ -24,11 +26,13 @@ def interrupts(
     control: Control,
     say: Callable[[str], None],
     *,
-    leaving: str = LEAVING,
+    leaving: Callable[[], str] = lambda: LEAVING,
     stopping: str = STOPPING,
     read_again: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Turns SIGINT into detach, then stop; SIGTERM and a closed terminal (SIGHUP; SIGBREAK on Windows) into detach.
+
+    ``leaving`` says what the first one does at that moment.
 
     SIGHUP without a terminal that could have closed (under a service manager, after nohup, or sent by hand) calls
     ``read_again`` instead: services read their configuration again then.
@@ -42,7 +46,7 @@ def interrupts(
             control.detach()
         else:
             control.stop()
-        _say(say, leaving if pressed == 1 else stopping)
+        _say(say, leaving() if pressed == 1 else stopping)
 
     has_terminal = _terminal_is_there() and not _hangup_is_ignored()
 

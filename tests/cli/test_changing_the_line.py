@@ -189,9 +189,13 @@ def test_the_upload_of_a_collection_is_left_and_its_rate_changed_in_the_terminal
         collect = ("collect", stamp.stamp, "--since", "4h", "--role", "Storage", *places, "--limit-rate", HOPELESS)
         sas = azurite.sas(container).reveal()
         with terminal(*stamp.arguments(*collect), PEP_BRIDGE_SAS=sas) as screen:
-            screen.wait_for("delivering", "limit 64 kbit/s; keys: p pause")
+            screen.wait_for(
+                "delivering", "limit 64 kbit/s; keys: p pause", "Ctrl-C: leave; 'pep-bridge attach' finishes"
+            )
             screen.type("\x03")
             assert screen.wait() == ExitCode.INTERRUPTED
+            assert "leaving; nothing runs at the endpoint any more" in screen.text
+            assert "again within three seconds" not in screen.text
             assert "nothing runs at the endpoint, but its bundle is not finished" in screen.text
         with terminal(*stamp.arguments("attach", "--limit-rate", HOPELESS), PEP_BRIDGE_SAS=sas) as screen:
             screen.wait_for("delivering", "limit 64 kbit/s; keys: p pause")
