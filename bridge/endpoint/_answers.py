@@ -10,6 +10,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -21,6 +22,8 @@ from bridge.endpoint._words import brief
 LONGEST_ANSWER_BYTES = 4 << 20
 """Answers are asked for with an envelope of 150 KiB (MaxEnvelopeSize, DSP0226 6.2)."""
 _CHUNK_BYTES = 64 * 1024
+_LOOK_EVERY_S = 0.2
+_IDLE_LOOKS = 10
 _DECLARED = re.compile(rb"\A\s*<\?xml[^>]*\sencoding\s*=\s*[\"']([^\"']*)")
 _MISREADINGS = (AttributeError, LookupError, TypeError, ValueError, struct.error)
 """What pypsrp raises where an answer lacks something, or has something else in its place."""
@@ -32,6 +35,46 @@ class UnusableAnswerError(Exception):
 
 class UnsealedAnswerError(UnusableAnswerError):
     """An answer came in clear on a sealed connection: somebody else gave it."""
+
+
+class _Watchdog:
+    """Calls what is overdue. One thread for the whole process, as long as there is anything to watch: one of its own
+    for each request would cost more than many a request does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: dict[Callable[[], None], float] = {}
+        self._running = False
+
+    def watch(self, action: Callable[[], None], limit_s: float) -> None:
+        """Calls ``action`` after ``limit_s``, unless it is forgotten before."""
+        with self._lock:
+            self._due[action] = time.monotonic() + limit_s
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name="answers-in-time", daemon=True).start()
+
+    def forget(self, action: Callable[[], None]) -> None:
+        """It is no longer watched; where it is being called, that has ended on return."""
+        with self._lock:
+            self._due.pop(action, None)
+
+    def _run(self) -> None:
+        idle = 0
+        while True:
+            time.sleep(_LOOK_EVERY_S)
+            with self._lock:
+                idle = 0 if self._due else idle + 1
+                if idle > _IDLE_LOOKS:
+                    self._running = False
+                    return
+                now = time.monotonic()
+                for action in [each for each, due in self._due.items() if due <= now]:
+                    del self._due[action]
+                    action()  # shuts a socket: it does not wait
+
+
+_watchdog = _Watchdog()
 
 
 class AnswerGuard:
@@ -63,9 +106,7 @@ class AnswerGuard:
             overdue.set()
             self._shut()
 
-        timer = threading.Timer(self._limit_s, end)
-        timer.daemon = True
-        timer.start()
+        _watchdog.watch(end, self._limit_s)
         try:
             yield
         except (requests.exceptions.RequestException, OSError, *_MISREADINGS) as error:
@@ -76,8 +117,7 @@ class AnswerGuard:
                 raise  # requests' errors are OSErrors; KeyError: see Line
             raise UnusableAnswerError(f"the answer cannot be read: {brief(error)}") from error
         finally:
-            timer.cancel()
-            timer.join()
+            _watchdog.forget(end)
             self._connection = None
 
     def check(self, answer: bytes | str, *, sealed: bool) -> None:
@@ -124,10 +164,10 @@ class AnswerGuard:
         return make
 
     def _shut(self) -> None:
-        for end in (getattr(self._connection, "sock", None), _socket_of(self._response)):
-            if isinstance(end, socket.socket):
-                with suppress(OSError):
-                    socket.socket.shutdown(end, socket.SHUT_RDWR)  # of TLS too: another thread reads from it
+        with suppress(OSError, ValueError):  # either may be closed at this moment
+            _shut_down(getattr(self._connection, "sock", None))
+        with suppress(OSError, ValueError):
+            _shut_down(_socket_of(self._response))
 
 
 @contextmanager
@@ -191,6 +231,11 @@ def _limit_length(response: requests.Response) -> None:
 
 def _too_long(size_bytes: int) -> bool:
     return size_bytes > LONGEST_ANSWER_BYTES
+
+
+def _shut_down(end: Any) -> None:
+    if isinstance(end, socket.socket):
+        socket.socket.shutdown(end, socket.SHUT_RDWR)  # of TLS too: another thread reads from it
 
 
 def _socket_of(response: requests.Response | None) -> Any:

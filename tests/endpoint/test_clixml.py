@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
-from bridge.endpoint._clixml import UnreadableCliXmlError, one_line, read_clixml, to_json
+from bridge.endpoint._clixml import MAX_TAGS, UnreadableCliXmlError, one_line, read_clixml, to_json
 
 
 def read(text: str) -> Any:
@@ -119,3 +120,46 @@ def test_one_line_of_an_object_is_what_powershell_would_print() -> None:
     )
     assert one_line(read_clixml(custom.encode())) == "@{Role=ACS; Nodes=a b}"
     assert one_line(read_clixml(named.encode())) == "the name"
+
+
+def chained(links: int, levels: int) -> str:
+    """Objects a few levels deep, each of which holds the one before it at its bottom."""
+
+    def link(number: int) -> str:
+        held = f'<Ref RefId="top{number - 1}" />' if number else "<I32>1</I32>"
+        inside = "".join(f'<Obj RefId="{number}-{level}"><LST>' for level in range(levels))
+        return f'<Obj RefId="top{number}"><LST>{inside}{held}{"</LST></Obj>" * levels}</LST></Obj>'
+
+    return f'<Obj RefId="all"><LST>{"".join(map(link, range(links)))}</LST></Obj>'
+
+
+def test_references_cannot_pile_objects_up_to_any_depth() -> None:
+    json.dumps(read(chained(2, 20)))
+    with pytest.raises(UnreadableCliXmlError, match="deep"):
+        read(chained(300, 40))
+
+
+def test_one_long_text_cannot_be_referred_to_again_and_again() -> None:
+    text = f'<Obj RefId="1"><S>{"x" * 1_000_000}</S></Obj>'
+    assert len(read(f'<Obj RefId="0"><LST>{text}<Ref RefId="1" /></LST></Obj>')) == 2
+    again = '<Ref RefId="1" />' * 500
+    with pytest.raises(UnreadableCliXmlError, match="expands"):
+        read(f'<Obj RefId="0"><LST>{text}{again}</LST></Obj>')
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "<Obj>" + "<Nil/>" * (MAX_TAGS + 1) + "</Obj>",
+        "<S " + " ".join(f'a{n:x}=""' for n in range(MAX_TAGS + 1)) + "/>",
+    ],
+    ids=["tags", "attributes"],
+)
+def test_a_payload_that_is_all_tags_or_attributes_is_refused_before_it_is_parsed(payload: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreadableCliXmlError, match="tags or attributes"):
+            read_clixml(payload.encode())
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(payload)
+    finally:
+        tracemalloc.stop()

@@ -274,7 +274,7 @@ def test_messages_of_which_the_end_never_comes_are_kept_up_to_a_bound(
     part = b"x" * 90_000
     flood = [
         hostile.fragments(*(hostile.fragment(OWN + number, 0, 1, part) for number in range(step * 3, step * 3 + 3)))
-        for step in range(2 * MAX_MESSAGE_BYTES // (3 * len(part)))
+        for step in range(5 * MAX_MESSAGE_BYTES // (4 * 3 * len(part)))
     ]
     with open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=OPTIONS) as session:
         pipeline = session.start([ticks()])

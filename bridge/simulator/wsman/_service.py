@@ -116,6 +116,7 @@ class Service:
             info.connected = True
             info.left = False
             info.session_id = request.session_id
+            info.taken_over = info.taken_over or taking_over
             self._limit_buffers(shell)
         return reply
 
@@ -303,7 +304,7 @@ class Service:
 
 def _is_of_another_client(info: ShellInfo, request: Request) -> bool:
     # GUESS: that a client whose shell was taken over gets this fault; that it may not go on receiving is MS-WSMV's.
-    return bool(request.session_id and info.session_id) and request.session_id != info.session_id
+    return info.taken_over and bool(request.session_id) and request.session_id != info.session_id
 
 
 def _buffer_mode(asked: Element, default: str) -> str:

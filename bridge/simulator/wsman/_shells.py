@@ -88,6 +88,8 @@ class ShellInfo:
     """What becomes of output that nobody takes: ``Block`` or ``Drop`` (MS-WSMV 2.2.5.10)."""
     session_id: str = ""
     """The WSMan session of the client that holds it."""
+    taken_over: bool = False
+    """True once another client has connected to it: the one before it may then do nothing more."""
     pending: int = 0
     lost: bool = False
     """True once the process behind it has gone."""
