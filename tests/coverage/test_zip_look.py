@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.collection._coverage_zip import MAX_RATIO, ZipLook, ZipState, look_into, read_sample
+from bridge.collection.coverage._zip import MAX_RATIO, ZipLook, ZipState, look_into, read_sample
 from bridge.errors import StoreAccessError
 from bridge.store import FolderStore, Reader
 

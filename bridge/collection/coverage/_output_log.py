@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.collection._coverage_known import KNOWN_FAILURES, KnownFailure
-from bridge.collection._coverage_text import SAYS_EMPTY, SAYS_SKIPPED, SAYS_TRUNCATED, Names, says_failed
+from bridge.collection.coverage._known_failures import KNOWN_FAILURES, KnownFailure
+from bridge.collection.coverage._text import SAYS_EMPTY, SAYS_SKIPPED, SAYS_TRUNCATED, Names, says_failed
 from bridge.errors import StoreError
 from bridge.store import Store
 

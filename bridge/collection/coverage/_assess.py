@@ -1,19 +1,28 @@
-"""Coverage: what was asked against what arrived, role by role and node by node, each statement with its evidence."""
+"""Holds what was asked against what arrived and what was said of it, and writes ``coverage.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import timedelta
 from typing import Any
 
-from bridge.collection._coverage_log import MAX_EVIDENCE, OUTPUT_LOG_PREFIX, Evidence, KnownSeen, Said, Testimony
-from bridge.collection._coverage_text import Names, times_in
-from bridge.collection._coverage_zip import Member, ZipLook, ZipState, look_into, read_sample
 from bridge.collection._documents import BUNDLE_FILES
 from bridge.collection._roles import DOCUMENTED_ROLES
 from bridge.collection._window import Window
+from bridge.collection.coverage._judge import judge
+from bridge.collection.coverage._output_log import MAX_EVIDENCE, OUTPUT_LOG_PREFIX, KnownSeen, Testimony
+from bridge.collection.coverage._result import (
+    Coverage,
+    CoverageRequest,
+    RoleCoverage,
+    RoleState,
+    Span,
+    ZipCoverage,
+    in_utc,
+)
+from bridge.collection.coverage._text import Names, times_in
+from bridge.collection.coverage._zip import Member, ZipLook, ZipState, look_into, read_sample
 from bridge.errors import UnsafePathError
 from bridge.store import Entry, Store
 
@@ -28,135 +37,6 @@ _MAX_SAMPLES_OF_A_ROLE = 12
 _MAX_SAMPLES = 600
 _FOREIGN_TIME = timedelta(days=400)  # a time this far from the window is no time of this log
 _MAY_BE_SHORT_BY = timedelta(minutes=15)
-
-
-class RoleState(StrEnum):
-    """What became of a role. The values are an interface: they stand in ``coverage.json``."""
-
-    COLLECTED = "collected"
-    EMPTY = "empty"
-    TRUNCATED = "truncated"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class CoverageRequest:
-    """What was asked. No roles means all of the stamp's, whichever those are; no nodes means all of them.
-
-    ``made_at`` is when it was asked, which decides whether traces of the window were still kept.
-    """
-
-    window: Window
-    made_at: datetime
-    roles: tuple[str, ...] = ()
-    resource_providers: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
-
-    @property
-    def all_asked(self) -> tuple[str, ...]:
-        """Roles and resource providers, each once, whatever its case."""
-        return tuple({name.casefold(): name for name in reversed((*self.roles, *self.resource_providers))}.values())[
-            ::-1
-        ]
-
-
-@dataclass(slots=True)
-class Span:
-    """The first and last time found in logs. ``zone_assumed``: no zone was written with them, and UTC is assumed."""
-
-    first: datetime | None = None
-    last: datetime | None = None
-    zone_assumed: bool = True
-
-    def add(self, moment: datetime, *, zoned: bool) -> None:
-        if self.zone_assumed and zoned:
-            self.first = self.last = None  # times with a zone are worth more than all without
-            self.zone_assumed = False
-        if zoned or self.zone_assumed:
-            self.first = moment if self.first is None else min(self.first, moment)
-            self.last = moment if self.last is None else max(self.last, moment)
-
-    def join(self, other: Span) -> None:
-        for moment in (other.first, other.last):
-            if moment is not None:
-                self.add(moment, zoned=not other.zone_assumed)
-
-    def to_json(self) -> dict[str, Any] | None:
-        if self.first is None or self.last is None:
-            return None
-        return {"first": _utc(self.first), "last": _utc(self.last), "zone_assumed": self.zone_assumed}
-
-
-@dataclass(frozen=True, slots=True)
-class ZipCoverage:
-    """One zip of a role. ``inside`` is the zip that holds it, where the stamp put role zips into one."""
-
-    path: str
-    size_bytes: int
-    state: ZipState
-    machine: str | None
-    members: int
-    content_bytes: int
-    problems: tuple[str, ...] = ()
-    inside: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "inside": self.inside,
-            "size_bytes": self.size_bytes,
-            "state": str(self.state),
-            "node": self.machine,
-            "members": self.members,
-            "content_bytes": self.content_bytes,
-            "problems": list(self.problems),
-        }
-
-
-@dataclass(slots=True)
-class RoleCoverage:
-    """One role (or resource provider): its state, why, and what there is of it."""
-
-    name: str
-    asked: bool
-    state: RoleState = RoleState.UNKNOWN
-    explanation: str = ""
-    zips: list[ZipCoverage] = field(default_factory=list)
-    span: Span = field(default_factory=Span)
-    nodes: dict[str, RoleState] = field(default_factory=dict)
-    evidence: list[Evidence] = field(default_factory=list)
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(file.size_bytes for file in self.zips)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "asked": self.asked,
-            "state": str(self.state),
-            "explanation": self.explanation,
-            "zip_count": len(self.zips),
-            "size_bytes": self.size_bytes,
-            "zips": [file.to_json() for file in self.zips[:_MAX_ZIPS_LISTED]],
-            "nodes": {node: str(state) for node, state in sorted(self.nodes.items())},
-            "found": self.span.to_json(),
-            "evidence": [evidence.to_json() for evidence in self.evidence[:MAX_EVIDENCE]],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What ``coverage.json`` says; ``complete`` decides between exit code 0 and 8."""
-
-    complete: bool
-    roles: tuple[RoleCoverage, ...]
-    document: Mapping[str, Any]
-
-    def to_json(self) -> Mapping[str, Any]:
-        return self.document
 
 
 def assess(
@@ -209,7 +89,7 @@ class _Assessment:
         self._add_roles_spoken_of()
         nodes = self._nodes()
         for role in self._roles.values():
-            _judge(role, self._testimony, ended=self._ended)
+            judge(role, self._testimony, ended=self._ended)
         roles = tuple(sorted(self._roles.values(), key=lambda role: (not role.asked, role.name.casefold())))
         missing = any(role.state is not RoleState.COLLECTED for role in roles)
         known = [seen for seen in self._testimony.known.values() if missing or not seen.failure.only_where_missing]
@@ -337,7 +217,9 @@ class _Assessment:
         texts = []
         kept_from = self._request.made_at - TRACES_KEPT
         if window.since < kept_from:
-            texts.append(f"Traces from before {_utc(kept_from)} are probably gone: the stamp keeps them for five days.")
+            texts.append(
+                f"Traces from before {in_utc(kept_from)} are probably gone: the stamp keeps them for five days."
+            )
         for role in roles:
             first, last = role.span.first, role.span.last
             if first is None or last is None or role.span.zone_assumed:
@@ -345,7 +227,7 @@ class _Assessment:
             if last < window.since or first > window.until:
                 texts.append(f"{role.name}: the times found in its logs lie outside the window.")
             elif first > window.since + _allowance(window) or last < window.until - _allowance(window):
-                found = f"{_utc(first)} to {_utc(last)}"
+                found = f"{in_utc(first)} to {in_utc(last)}"
                 texts.append(f"{role.name}: times were found from {found} only (a sample of its logs was read).")
         return texts
 
@@ -373,9 +255,9 @@ class _Assessment:
                 "all_roles": not self._request.all_asked,
             },
             "window": {
-                "asked": {"since": _utc(window.since), "until": _utc(window.until)},
+                "asked": {"since": in_utc(window.since), "until": in_utc(window.until)},
                 "found": whole.to_json(),
-                "traces_kept_from": _utc(self._request.made_at - TRACES_KEPT),
+                "traces_kept_from": in_utc(self._request.made_at - TRACES_KEPT),
             },
             "counts": {str(state): sum(role.state is state for role in roles) for state in RoleState},
             "roles": [role.to_json() for role in roles],
@@ -418,85 +300,12 @@ class _Warnings:
         self.incomplete = self.incomplete or incomplete
 
 
-# -- judging a role ---------------------------------------------------------------------------------------------------
-
-
-def _judge(role: RoleCoverage, testimony: Testimony, *, ended: bool) -> None:
-    said = testimony.roles.get(role.name, Said())
-    role.evidence = [_zip_evidence(file) for file in role.zips[: MAX_EVIDENCE // 2]]
-    if role.zips:
-        _judge_output(role, said)
-    else:
-        _judge_absence(role, said, testimony, ended=ended)
-    _judge_nodes(role, said)
-
-
-def _judge_output(role: RoleCoverage, said: Said) -> None:
-    broken = [file for file in role.zips if file.state in {ZipState.CUT, ZipState.DAMAGED}]
-    with_output = {file.machine.casefold() for file in role.zips if file.machine}
-    lost = {node for node in said.machines if node.casefold() not in with_output}
-    if broken:
-        role.state = RoleState.TRUNCATED
-        role.explanation = f"{len(broken)} of {len(role.zips)} zips are not whole: {broken[0].problems[0]}."
-        role.evidence = [_zip_evidence(file) for file in broken[: MAX_EVIDENCE // 2]] + said.failed_firmly + said.failed
-    elif said.failed_firmly or said.truncated:
-        role.state = RoleState.TRUNCATED
-        role.explanation = "The endpoint reported an error for the role after part of its output was there."
-        role.evidence = said.failed_firmly + said.truncated + role.evidence
-    elif all(file.state is ZipState.EMPTY for file in role.zips):
-        role.state = RoleState.EMPTY
-        role.explanation = "There are zips, and nothing is in them."
-        role.evidence += said.empty
-    elif lost:
-        role.state = RoleState.TRUNCATED
-        role.explanation = f"Nothing came from {', '.join(sorted(lost))}."
-        role.evidence = [evidence for node in sorted(lost) for evidence in said.machines[node]] + role.evidence
-    else:
-        role.state = RoleState.COLLECTED
-        role.explanation = f"{len(role.zips)} zips arrived."
-
-
-def _judge_absence(role: RoleCoverage, said: Said, testimony: Testimony, *, ended: bool) -> None:
-    for state, evidence, explanation in (
-        (RoleState.FAILED, said.failed_firmly, "The endpoint reported an error for the role, and no zip arrived."),
-        (RoleState.SKIPPED, said.skipped, "The endpoint skipped the role: it may not know it."),
-        (RoleState.EMPTY, said.empty, "The endpoint found nothing to collect in the window."),
-        (RoleState.FAILED, said.failed, "Errors mention the role, and no zip arrived."),
-    ):
-        if evidence:
-            role.state, role.evidence, role.explanation = state, list(evidence), explanation
-            return
-    if testimony.ended_by is not None:
-        role.state, role.evidence = RoleState.FAILED, [testimony.ended_by]
-        role.explanation = "The command ended with an error before any zip of the role arrived."
-    elif not ended:
-        role.explanation = "No zip arrived, and the collection was never seen to end."
-    else:
-        role.explanation = "No zip arrived, and nothing says why."
-
-
-def _judge_nodes(role: RoleCoverage, said: Said) -> None:
-    for node in said.machines:
-        role.nodes[node] = RoleState.FAILED
-    for node in {file.machine for file in role.zips if file.machine is not None}:
-        states = {file.state for file in role.zips if file.machine == node}
-        if states & {ZipState.CUT, ZipState.DAMAGED}:
-            role.nodes[node] = RoleState.TRUNCATED
-        else:
-            role.nodes[node] = RoleState.EMPTY if states == {ZipState.EMPTY} else RoleState.COLLECTED
-
-
 # -- small helpers ----------------------------------------------------------------------------------------------------
 
 
 def _nested(outer: ZipCoverage, member: Member, machine: str | None) -> ZipCoverage:
     state = ZipState.EMPTY if member.size_bytes == 0 else outer.state
     return ZipCoverage(member.name, member.size_bytes, state, machine, 0, 0, inside=outer.path)
-
-
-def _zip_evidence(file: ZipCoverage) -> Evidence:
-    text = "; ".join(file.problems) or f"{file.state} zip with {file.members} members"
-    return Evidence("zip", text, file=file.path, size_bytes=file.size_bytes)
 
 
 def _known_to_json(seen: KnownSeen) -> dict[str, Any]:
@@ -512,7 +321,3 @@ def _known_to_json(seen: KnownSeen) -> dict[str, Any]:
 
 def _allowance(window: Window) -> timedelta:
     return max(_MAY_BE_SHORT_BY, window.length / 5)
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
