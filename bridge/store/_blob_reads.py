@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from bridge import __version__
-from bridge.errors import StoreCorruptError, StoreError
+from bridge.errors import StoreClosedError, StoreCorruptError, StoreError
 from bridge.secrets import Secret
 from bridge.store._access import ContainerAccess
 from bridge.store._buffers import aligned_buffer
@@ -244,6 +244,8 @@ class BlobReads:
     def start(self, work: Callable[[], None]) -> None:
         """Has one of the threads do it."""
         with self._lock:
+            if self._closing.is_set():
+                return
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(BUFFERS, thread_name_prefix="container-read")
             self._threads.submit(work)
@@ -264,6 +266,10 @@ class BlobReads:
             busy = list(self._busy)
         for connection in busy:
             connection.abort()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closing.is_set()
 
     def close(self) -> None:
         self._closing.set()
@@ -388,11 +394,13 @@ class BlobReader:
         wanted = self._ahead[0]
         start = self._offset - wanted.offset
         with self._moved:
-            while wanted.filled <= start and not wanted.done:
+            while wanted.filled <= start and not wanted.done and not self._reads.is_closed:
                 self._moved.wait(1.0)
         size = min(len(target), wanted.filled - start)
         if size <= 0:  # it failed: whoever asks again begins anew from here
             self.close()
+            if self._reads.is_closed:  # what waited for a thread is never done
+                raise StoreClosedError(store=self._location)
             raise wanted.error or self._ends_early()
         target[:size] = wanted.buffer[start : start + size]
         if start + size == len(wanted.buffer):
