@@ -40,7 +40,7 @@ def install_service(
         for name, content in files.items():
             console.show(f"# {name}\n{content}")
         return Report({"files": files})
-    from cli.collect import build_request
+    from cli._request import build_request
 
     named = {name: given[name] for name in ("to", "staging", "api_version", "direct")}
     find_consent(console, Memory(options.state(), stamp), build_request(settings, stamp, **named), agree=given["agree"])

@@ -244,7 +244,7 @@ def _request(
     api_version: str | None,
     timeout_minutes: int | None,
 ) -> Request:
-    from cli.collect import build_request
+    from cli._request import build_request
 
     return build_request(
         settings,

@@ -84,7 +84,7 @@ def history(
         from tzlocal import get_localzone
 
         from bridge.collection import Journal, RunState, Trigger, parse_window, read_history
-        from cli.collect import split
+        from cli._request import split
 
         wanted = _known("status", split(status), [str(state) for state in RunState])
         types = _known("type", split(kind), list(get_args(Trigger)))

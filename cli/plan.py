@@ -29,8 +29,8 @@ from cli._options import (
     ToOption,
     UntilOption,
 )
+from cli._request import build_request, split, suggest_roles
 from cli._words import duration, size
-from cli.collect import build_request, split, suggest_roles
 
 if TYPE_CHECKING:
     from bridge.collection import Place, Request, RunRecord

@@ -21,7 +21,7 @@ from cli._options import (
     UntilOption,
     UsernameOption,
 )
-from cli.collect import split, suggest_roles
+from cli._request import split, suggest_roles
 
 if TYPE_CHECKING:
     from bridge.endpoint import Command, Value

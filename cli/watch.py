@@ -130,8 +130,8 @@ def start(
 
     def work(console: Console) -> Report:
         from bridge.watch import read_offload_limits, read_pause, read_policy
+        from cli._request import build_request, split, suggest_roles
         from cli._watching import keep_watch
-        from cli.collect import build_request, split, suggest_roles
 
         settings = ctx.obj.load().settings
         request = build_request(

@@ -15,7 +15,7 @@ from bridge.errors import ExitCode
 from bridge.settings import load_settings
 from bridge.simulator.stamp import SimulatedStamp
 from cli._console import Globals
-from cli.collect import build_request
+from cli._request import build_request
 from cli.main import main
 from cli.plan import read_planned
 from tests.support.command_line import QUIET, Done, run
