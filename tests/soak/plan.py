@@ -25,6 +25,10 @@ _LINE_FAULTS = (
     "connection-stalls:{few}",
     "idle-close:1s",
     "disconnected-buffer:2KB",
+    "disconnected-drop:2KB",
+    "receive-cut:1s",
+    "session-ends:{later}s",
+    "no-enumeration",
     "ercs-dies:AzS-ERCS01@{moment}s",
     "ercs-dies:AzS-ERCS01@{moment}s-{later}s",
     "ercs-dies:AzS-ERCS02@{moment}s-{later}s",
@@ -153,6 +157,8 @@ def _faults(dice: random.Random, way: str) -> tuple[str, ...]:
     kinds += dice.sample(_LINE_FAULTS, dice.choice((0, 1, 1, 2, 3)))
     if "collection-outlives-session" in kinds:  # what hangs for longer than the patience would be sealed too early
         kinds = [kind for kind in kinds if not kind.startswith("role-hangs")]
+    if "disconnected-drop:2KB" in kinds:  # what is left drops or blocks
+        kinds = [kind for kind in kinds if kind != "disconnected-buffer:2KB"]
     if way == "direct":  # control characters in blob names break the emulator's own listing
         kinds = [kind for kind in kinds if kind != "hostile-names"]
     moment = dice.uniform(1.0, 5.0)
