@@ -80,13 +80,15 @@ def _verb(page: HelpPage, pages: Sequence[HelpPage], written: set[str]) -> Itera
 
 
 _ABOUT = {
-    "collect": ("bundle",),
+    "collect": ("bundle", "collection"),
+    "attach": ("collection",),
+    "stop": ("collection",),
     "verify": ("bundle",),
     "deliver": ("bundle",),
     "report": ("bundle",),
     "run": ("powershell", "scripts"),
     "share": ("staging-share",),
-    "simulate": ("rehearse-with-powershell", "conformance", "cassettes"),
+    "simulate": ("rehearsal-faults", "rehearse-with-powershell", "conformance", "cassettes"),
     "prune": ("data-handling",),
     "send": ("data-handling",),
 }
