@@ -117,6 +117,13 @@ class RunContext:
         locked = self.run.state is RunState.LOCKED
         return self.run.state.is_collecting or (locked and bool(self.run.facts.get("session")))
 
+    def is_over(self, run_id: str) -> bool:
+        """Whether this journal knows that a run has ended, and that nothing of it can be left on the stamp."""
+        for run in self.journal.runs(stamp=self.run.stamp):
+            if run.id == run_id:
+                return run.state.is_final and not run.facts.get("on_stamp_until")
+        return False
+
     # -- times --------------------------------------------------------------------------------------------------------
 
     def command_sent(self) -> datetime:

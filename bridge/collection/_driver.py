@@ -30,6 +30,7 @@ class Driver:
             now=context.ports.now,
             wait=context.wait,
             warn=context.warn,
+            is_over=context.is_over,
         )
         self._connection = Connection(context)
         preparing = Preparing(context, self._locks, self._connection)

@@ -64,8 +64,14 @@ class StampLock:
         now: Callable[[], datetime],
         wait: Callable[[float], bool],
         on_lost: Callable[[str], None],
+        is_over: Callable[[str], bool] = lambda run_id: False,
     ) -> None:
-        """``wait`` pauses for seconds and tells whether the run is to give up meanwhile."""
+        """
+        Args:
+            wait: pauses for seconds and tells whether the run is to give up meanwhile.
+            is_over: whether a run is known to have ended, with nothing of it left on the stamp: a lock that it could
+                not give back holds nobody up.
+        """
         self._store = store
         self._stamp = stamp
         self._folder = f"{LOCK_FOLDER}/{_as_name(stamp)}"
@@ -74,6 +80,7 @@ class StampLock:
         self._now = now
         self._wait = wait
         self._on_lost = on_lost
+        self._is_over = is_over
         self._generation = 0
         self._beat = 0
         self._on_stamp_until: datetime | None = None
@@ -98,7 +105,7 @@ class StampLock:
             self._on_stamp_until = current.on_stamp_until
             self._write_heartbeat()
         else:
-            if current is not None and not break_lock:
+            if current is not None and not break_lock and not (current.held and self._is_over(current.run_id)):
                 self._refuse_if_busy(current)
             self._take((current.generation if current else 0) + 1)
             if current is not None and current.held and not break_lock:

@@ -23,6 +23,7 @@ class StampLocks:
         now: Callable[[], datetime],
         wait: Callable[[float], bool],
         warn: Callable[[str], None],
+        is_over: Callable[[str], bool],
     ) -> None:
         self._stamp = stamp
         self._run_id = run_id
@@ -31,6 +32,7 @@ class StampLocks:
         self._now = now
         self._wait = wait
         self._warn = warn
+        self._is_over = is_over
         self._held: list[StampLock] = []
         self._owed: list[tuple[StampLock, datetime | None]] = []
         self._tried = False
@@ -89,8 +91,8 @@ class StampLocks:
                 lock.release(cool_down_until=cool_down_until)
             except StoreError as error:
                 self._warn(
-                    f"the lock of this stamp could not be given back ({error}): others see the stamp as busy until the"
-                    " collection must have ended, or take the lock with --break-lock"
+                    f"the lock of this stamp could not be given back ({error}): other jump boxes see the stamp as busy"
+                    " until the collection must have ended, or take the lock with --break-lock"
                 )
 
     def release(self, *, cool_down_until: datetime | None) -> None:
@@ -113,6 +115,7 @@ class StampLocks:
             now=self._now,
             wait=self._wait,
             on_lost=self._warn,
+            is_over=self._is_over,
         )
         try:
             lock.acquire(break_lock=break_lock)

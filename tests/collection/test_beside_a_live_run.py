@@ -140,6 +140,7 @@ def test_taking_the_locks_back_gives_none_back_where_one_place_is_away(tmp_path:
             now=lambda: datetime.now(UTC),
             wait=lambda seconds: False,
             warn=warnings.append,
+            is_over=lambda run_id: False,
         )
 
     first = locks(FolderStore(tmp_path / "b"), [])
@@ -194,6 +195,31 @@ def test_a_lock_that_could_not_be_given_back_is_tried_once_more_at_the_end_of_th
     assert outcome.state is RunState.DONE
     assert Stumbling.stumbles == 0
     assert run(request_to, access, tmp_path / "other", endpoint).state is RunState.DONE
+
+
+def hold_again(request: Request, run_id: str) -> None:
+    """The lock as a run leaves it whose place was away when it ended."""
+    [lock] = (Path(request.destination.location) / LOCK_FOLDER / "azs-sim").iterdir()
+    until = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    lock.write_text(json.dumps({**json.loads(lock.read_text()), "run": run_id, "held": True, "on_stamp_until": until}))
+
+
+def test_a_lock_that_could_not_be_given_back_at_all_does_not_hold_up_who_knows_that_its_run_has_ended(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    ended = run(request_to, access, state_dir, endpoint)
+    hold_again(request_to, ended.run_id)
+    assert run(request_to, access, tmp_path / "other", endpoint).exit_code is ExitCode.BUSY
+    assert run(request_to, access, state_dir, endpoint).state is RunState.DONE
+
+
+def test_the_lock_of_a_lost_run_holds_also_against_the_journal_that_knows_it(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    lost = lose(request_to, access, state_dir)
+    hold_again(request_to, lost.run_id)
+    assert run(request_to, access, state_dir, endpoint).exit_code is ExitCode.BUSY
+    assert endpoint.sent == []
 
 
 def test_a_wish_of_the_context_is_asked_of_the_journal_and_of_this_process(
