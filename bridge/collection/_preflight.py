@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +49,7 @@ def check_place(
         if place.kind == "container" and isinstance(secret, Secret):
             _check_sas(store, secret, now=now, valid_until=valid_until, warn=warn)
         _refuse_a_bundle(store)
-        _write_probe(store)
+        _write_probe(store, PROBE if place.kind == "container" else f"{PROBE}-{secrets.token_hex(6)}")
         free = store.free_bytes()
     except StoreFullError:
         raise
@@ -101,15 +102,16 @@ def _check_sas(store: Store, sas: Secret, *, now: datetime, valid_until: datetim
         warn("the SAS does not permit reading (sp lacks r): what arrived cannot be read and hashed there")
 
 
-def _write_probe(store: Store) -> None:
+def _write_probe(store: Store, path: str) -> None:
+    """A file is put and removed; of a name of its own where several jump boxes would be in each other's way."""
     data = b"pep-bridge was here\n"
-    with store.open_write(PROBE, len(data)) as writer:
+    with store.open_write(path, len(data)) as writer:
         writer.write(data)
         writer.commit()
     try:
-        store.remove(PROBE)
-    except StorePermissionError:
-        return  # a SAS need not permit deleting: the probe has one name, so one file stays
+        store.remove(path)
+    except (StorePermissionError, StoreNotFoundError):
+        return  # a SAS need not permit deleting: the probe has one name in a container, so one file stays
 
 
 def make_output_folder(store: Store, folder: str) -> None:

@@ -225,7 +225,10 @@ class Line:
             try:
                 answer: bytes = self._transport.send(message, timeout=timeout)
             except WinRMTransportError as error:
-                check_xml(error.response_text or "")  # pypsrp looks for a fault in it
+                # pypsrp looks for a fault in the text. A page of http.sys (it has a DOCTYPE) or of a gateway is none.
+                if _is_broken_line(error):
+                    raise WinRMTransportError(error.protocol, error.code, "") from error
+                check_xml(error.response_text or "")
                 raise
         self._answers.check(answer, sealed=self._transport.wrap_required)
         return answer

@@ -35,7 +35,6 @@ from bridge.endpoint._line import (
     Line,
     LineEvent,
     LineState,
-    RequestLostError,
     SessionOptions,
     was_not_processed,
 )
@@ -359,7 +358,10 @@ class EndpointSession:
         """Sends the Command request so that it is carried out once, whatever the line does to it."""
         try:
             self._shell.command("", [fragment], command_id=pipeline.command_id)
-        except RequestLostError:
+        except THIRD_PARTY as lost:
+            if isinstance(lost, WSManFaultError) or was_not_processed(lost):
+                raise  # it surely does not run
+            # Lost on the way, or answered by a gateway in the endpoint's place: nobody knows what became of it.
             try:
                 known = self._is_known(pipeline)
             except (*THIRD_PARTY, BridgeError) as error:

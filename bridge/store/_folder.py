@@ -405,14 +405,17 @@ class _FolderWriter:
             )
         with store_errors(self._location, self._path, writing=True):
             os.fsync(self._file.fileno())
-            self._file.close()
+            entry = _entry(self._path, os.fstat(self._file.fileno()))  # whatever becomes of the name afterwards
+            if os.name == "nt":
+                self._file.close()  # what is open cannot be renamed there, and so not be taken by another writer
             if self._replace:
                 os.replace(self._temporary, self._full)  # noqa: PTH105 - \\?\ paths as they are
             else:
                 _rename_to_new(self._temporary, self._full)
+            self._file.close()  # with its lock: another writer then sees that the name is no longer this file's
             self._committed = True
             _sync_folder(self._full)
-            return _entry(self._path, os.lstat(self._full))
+            return entry
 
     def close(self) -> bool:
         """Closes the file; tells whether it was committed."""
@@ -493,8 +496,10 @@ def _lock(descriptor: int) -> bool:
             import msvcrt
 
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            os.lseek(descriptor, 0, os.SEEK_SET)
+            try:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            finally:
+                os.lseek(descriptor, 0, os.SEEK_SET)
         else:
             import fcntl
 

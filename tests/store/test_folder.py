@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import StoreFullError, StoreNotFoundError, StoreReadOnlyError, UnsafePathError
+from bridge.errors import StoreError, StoreFullError, StoreNotFoundError, StoreReadOnlyError, UnsafePathError
 from bridge.store import FolderStore
 from bridge.store._folder import _opener, os_path
 
@@ -224,3 +224,41 @@ def test_the_system_path_of_a_folder_is_absolute() -> None:
 def test_a_folder_of_a_unc_path_is_told_as_one(tmp_path: Path) -> None:
     store = FolderStore(tmp_path, location="\\\\server\\share")
     assert store.at("run/data").location == "\\\\server\\share\\run\\data"
+
+
+def test_a_second_writer_never_gets_at_a_file_that_the_first_has_just_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one continues the half-written file, and comes while the first gives it its name."""
+    data = b"x" * 100_000
+    first, second = FolderStore(tmp_path), FolderStore(tmp_path)
+    met: list[StoreError] = []
+    rename = os.replace
+
+    def rename_slowly(source: str, target: str) -> None:
+        with pytest.raises(StoreError, match="another transfer") as refused, second.open_resume("a.zip", 50_000):
+            pass
+        met.append(refused.value)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", rename_slowly)
+    with first.open_resume("a.zip", 0, len(data)) as writer:
+        writer.write(data)
+        writer.commit()
+    assert len(met) == 1
+    assert (tmp_path / "a.zip").read_bytes() == data
+
+
+def test_a_file_that_somebody_removes_at_once_was_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.replace
+
+    def rename_and_lose(source: str, target: str) -> None:
+        rename(source, target)
+        Path(target).unlink()
+
+    monkeypatch.setattr(os, "replace", rename_and_lose)
+    with FolderStore(tmp_path).open_write("probe", 3) as writer:
+        writer.write(b"abc")
+        assert writer.commit().size_bytes == 3

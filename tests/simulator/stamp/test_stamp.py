@@ -227,11 +227,13 @@ def test_a_machine_that_refuses_leaves_the_others_alone() -> None:
 def test_a_port_that_is_taken_is_a_usage_error_and_leaves_nothing_running() -> None:
     from bridge.errors import UsageError
 
+    before = set(threading.enumerate())  # those of other tests of this process
     with SimulatedStamp(small()) as first:
         taken = first.endpoints[0].port
         with pytest.raises(UsageError, match="cannot listen"), SimulatedStamp(small(), first_port=taken):
             pass
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("endpoint-", "portal"))]
+    left = set(threading.enumerate()) - before
+    assert not [thread.name for thread in left if thread.name.startswith(("endpoint-", "portal"))]
 
 
 def test_an_outage_of_a_machine_that_is_not_there_is_refused_and_leaves_nothing_running() -> None:
