@@ -149,6 +149,17 @@ class StampLock:
             if generation < self._generation:
                 self._store.remove(self._path(generation))
 
+    def give_back(self, *, cool_down_until: datetime | None) -> None:
+        """Releases the lock where this run holds it by what is written there, taken by this process or not.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        current = self._current()
+        if current is not None and current.held and current.run_id == self._run_id:
+            self._generation, self._beat = current.generation, current.beat
+            self.release(cool_down_until=cool_down_until)
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _refuse_if_busy(self, current: LockState) -> None:

@@ -34,6 +34,7 @@ class StampLocks:
         self._warn = warn
         self._is_over = is_over
         self._held: list[StampLock] = []
+        self._away: list[Store] = []
         self._owed: list[tuple[StampLock, datetime | None]] = []
         self._tried = False
         self._complete = False
@@ -67,14 +68,17 @@ class StampLocks:
 
     def take_back(self) -> None:
         """For a run that is under way already: nothing may keep it from its end. Each place is tried by itself; a lock
-        that is not to be had is left as it is, and none is given back."""
-        if self._tried:
-            return
-        self._tried = True
-        for store in self._in_order():
+        that is not to be had is left as it is, and none is given back. A place that was away is tried again by the next
+        call."""
+        stores = self._away if self._tried else self._in_order()
+        self._tried, self._away = True, []
+        for store in stores:
             try:
                 self._acquire_one(store, break_lock=False)
-            except (StampBusyError, StoreError) as error:
+            except StampBusyError as error:
+                self._warn(f"the lock of this stamp could not be taken back: {error}")
+            except StoreError as error:
+                self._away.append(store)
                 self._warn(f"the lock of this stamp could not be taken back: {error}")
 
     def expect_work_until(self, moment: datetime) -> None:
@@ -88,7 +92,7 @@ class StampLocks:
         while self._owed:
             lock, cool_down_until = self._owed.pop()
             try:
-                lock.release(cool_down_until=cool_down_until)
+                lock.give_back(cool_down_until=cool_down_until)
             except StoreError as error:
                 self._warn(
                     f"the lock of this stamp could not be given back ({error}): other jump boxes see the stamp as busy"
@@ -102,12 +106,23 @@ class StampLocks:
                 lock.release(cool_down_until=cool_down_until)
             except StoreError:  # tried once more at the end of the run, and said then
                 self._owed.append((lock, cool_down_until))
+        while self._away:
+            self._owed.append((self._lock_in(self._away.pop()), cool_down_until))
 
     def _in_order(self) -> list[Store]:
         return sorted(self._stores(), key=lambda each: each.location.casefold())
 
     def _acquire_one(self, store: Store, *, break_lock: bool) -> None:
-        lock = StampLock(
+        lock = self._lock_in(store)
+        try:
+            lock.acquire(break_lock=break_lock)
+        except StoreAccessError as error:
+            self._warn(f"no lock can be kept in {store.location}, other jump boxes do not see this run: {error}")
+        else:
+            self._held.append(lock)
+
+    def _lock_in(self, store: Store) -> StampLock:
+        return StampLock(
             store,
             self._stamp,
             self._run_id,
@@ -117,9 +132,3 @@ class StampLocks:
             on_lost=self._warn,
             is_over=self._is_over,
         )
-        try:
-            lock.acquire(break_lock=break_lock)
-        except StoreAccessError as error:
-            self._warn(f"no lock can be kept in {store.location}, other jump boxes do not see this run: {error}")
-        else:
-            self._held.append(lock)

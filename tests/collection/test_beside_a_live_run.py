@@ -157,6 +157,51 @@ def test_taking_the_locks_back_gives_none_back_where_one_place_is_away(tmp_path:
         assert json.loads(lock.read_bytes())["held"] is True
 
 
+class AwayAtFirst(FolderStore):
+    """Cannot be reached the first few times that it is asked."""
+
+    def __init__(self, root: Path, failures: int) -> None:
+        super().__init__(root)
+        self.failures = failures
+
+    def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnreachableError(store=self.location, detail="the network is down")
+        return super().list(prefix, on_unsafe=on_unsafe)
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3], ids=["back when it has ended", "back at the very end", "never back"])
+def test_a_lock_whose_place_was_away_when_the_run_was_taken_over_is_given_back_with_it(
+    tmp_path: Path, failures: int
+) -> None:
+    def locks(store: FolderStore, warnings: list[str]) -> StampLocks:
+        return StampLocks(
+            "azs-sim",
+            "r1",
+            lambda: [store],
+            settings=QUICK.lock,
+            now=lambda: datetime.now(UTC),
+            wait=lambda seconds: False,
+            warn=warnings.append,
+            is_over=lambda run_id: False,
+        )
+
+    first = locks(FolderStore(tmp_path), [])
+    first.acquire(break_lock=False)
+    first.expect_work_until(datetime.now(UTC) + timedelta(hours=4))
+    first.leave()
+    warnings: list[str] = []
+    second = locks(AwayAtFirst(tmp_path, failures), warnings)
+    second.take_back()  # when it is followed
+    second.take_back()  # when it has ended
+    second.release(cool_down_until=None)
+    second.leave()
+    [lock] = (tmp_path / LOCK_FOLDER / "azs-sim").iterdir()
+    assert json.loads(lock.read_bytes())["held"] is (failures == 3)
+    assert any("could not be given back" in text for text in warnings) is (failures == 3)
+
+
 def test_a_cool_down_of_a_clock_that_was_a_day_ahead_does_not_hold_for_a_day(
     request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
 ) -> None:
