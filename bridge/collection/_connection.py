@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 
@@ -67,6 +68,9 @@ class Connection:
         except CommandUncertainError as error:
             self.note_lost(error)
         except EndpointError:
+            session = context.run.facts.get("session")
+            if session and self.down_since is not None:  # its session may be there all the same
+                self._remember_opening(session)
             context.note(session=None, command_sent=None)  # nothing runs, so nothing is to be taken back
             raise
 
@@ -74,14 +78,16 @@ class Connection:
         self._context.note(opening=[*self._context.run.facts.get("opening", ()), dict(ids)])
 
     def _remember_session(self, ids: SessionIdsJson, endpoint: str) -> None:
-        facts = self._context.run.facts
-        others = [other for other in facts.get("opening", ()) if other["shell_id"] != ids["shell_id"]]
         self._context.note(
             session=dict(ids),
             endpoint=endpoint,
             command_sent=written(self._context.ports.now()),
-            opening=others or None,
+            opening=self._opening_without(ids),
         )
+
+    def _opening_without(self, ids: SessionIdsJson) -> list[SessionIdsJson] | None:
+        opening = self._context.run.facts.get("opening", ())
+        return [other for other in opening if other["shell_id"] != ids["shell_id"]] or None
 
     # -- taking it back -----------------------------------------------------------------------------------------------
 
@@ -217,7 +223,7 @@ class Connection:
         elif session and how not in {Waited.STILL, Waited.OVERDUE}:
             is_left = True
         if is_left and session:
-            context.note(opening=[*context.run.facts.get("opening", ()), session])
+            self._remember_opening(session)
         with suppress(AuthenticationFailedError):
             self.end_what_was_opened()
 
@@ -228,29 +234,39 @@ class Connection:
         self.gone = False
         self._context.note(session=None, command_sent=None)
 
-    def end_what_was_opened(self) -> None:
+    def end_what_was_opened(self, *, within_s: float = math.inf) -> None:
         """A process that was killed, or lost its line, between opening a session and sending its command left it idle,
         and a line that is down keeps a session from being ended: such sessions count against the five that Windows
-        allows an account. One try each; the next run tries again what was not reached, until it has timed out.
+        allows an account. One try each, none of a machine that was not reached, and none begun after ``within_s``
+        seconds; the next run tries again what is left, until it has timed out.
 
         Raises:
             AuthenticationFailedError: the credentials were refused; they are tried once.
         """
         context = self._context
+        until = time.monotonic() + within_s
+        away: set[str] = set()
         for run in context.journal.runs(stamp=context.run.stamp):
-            if run.facts.get("opening") and (run.id == context.run.id or run.state.is_final):
+            opening = run.facts.get("opening")
+            if opening and (run.id == context.run.id or run.state.is_final):
+                left = [ids for ids in opening if time.monotonic() >= until or not self._is_ended(ids, away)]
                 timed_out = (context.ports.now() - run.created).total_seconds() > _LONGEST_LIFE_S
-                left = [ids for ids in run.facts["opening"] if not self._is_ended(ids) and not timed_out]
-                context.journal.note(run.id, opening=left or None)
+                if timed_out or left != opening:
+                    context.journal.note(run.id, opening=None if timed_out else left or None)
         context.renew()
 
-    def _is_ended(self, ids: SessionIdsJson) -> bool:
+    def _is_ended(self, ids: SessionIdsJson, away: set[str]) -> bool:
+        """Whether it was ended now; ``away`` are the machines that were not reached a moment ago."""
         context = self._context
+        if ids["endpoint"] in away:
+            return False
         try:
             self._end_session(ids)
         except AuthenticationFailedError:
             raise
         except EndpointError as error:
+            if isinstance(error, EndpointUnreachableError):
+                away.add(ids["endpoint"])
             detail = context.scrubber.text(f"a session that is left over could not be ended: {error}")
             context.tell(LineChanged(run_id=context.run.id, state="lost", detail=detail))
             return False

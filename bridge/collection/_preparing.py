@@ -79,7 +79,7 @@ class Preparing:
     def start(self) -> None:
         """Sends the command, unless a process that was killed has done so already."""
         context, connection = self._context, self._connection
-        connection.end_what_was_opened()
+        connection.end_what_was_opened(within_s=context.settings.leftovers_s)
         if context.run.facts.get("session"):
             self._locks.take_back()
             if not self._never_ran():

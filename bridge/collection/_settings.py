@@ -25,6 +25,8 @@ class Settings:
     none yet. ``busy_s``: how long a queued run waits before it asks an endpoint again that said it was busy.
     ``reattach_s``: how often a lost session is asked for again. ``line_patience_s``: how long a line may be down before
     the other machines are asked and the output log is looked at, whether the collection has ended without us.
+    ``leftovers_s``: how long sessions that earlier runs left over are ended before the command is sent; the rest of
+    them is ended after it.
     """
 
     watch_s: float = 2.0
@@ -43,6 +45,7 @@ class Settings:
     started_s: float = 10.0
     free_bytes: int = 256 * 1024 * 1024
     sas_margin_s: float = 1800.0
+    leftovers_s: float = 10.0
     seal_attempts: int = 3
     lock: LockSettings = field(default_factory=LockSettings)
     transfer: TransferSettings = field(default_factory=TransferSettings)

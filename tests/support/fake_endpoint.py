@@ -15,7 +15,14 @@ from bridge.collection import RunRecord
 from bridge.collection._parts import open_place
 from bridge.collection._ports import CommandEnd, LineNews, Ports, SessionIdsJson
 from bridge.endpoint import Command, ErrorDetail, Parameter, Progress, Record, Stream, Value
-from bridge.errors import BridgeError, CommandFailedError, CommandUncertainError, SessionGoneError, SessionLostError
+from bridge.errors import (
+    BridgeError,
+    CommandFailedError,
+    CommandUncertainError,
+    EndpointUnreachableError,
+    SessionGoneError,
+    SessionLostError,
+)
 from bridge.secrets import Credential
 from bridge.stamp import Stamp
 from bridge.store import Store
@@ -65,7 +72,10 @@ class FakeEndpoint:
         self.lose_after_records: int | None = None
         self.silent_after_records: int | None = None
         self.uncertain = False
+        self.dead: set[str] = set()
         self.ended: list[SessionIdsJson] = []
+        self.ended_before_sent = 0
+        self.fails_to_send: BridgeError | None = None
         self.gone = False
         self.unreachable = False
         self.refuses: BridgeError | None = None
@@ -87,13 +97,19 @@ class FakeEndpoint:
         before_send: Callable[[SessionIdsJson, str], None],
         on_line: Callable[[LineNews], None],
     ) -> FakeRunning:
-        name = stamp.endpoints[0].name
-        identity = str(uuid.uuid4())
-        ids = {"endpoint": name, "shell_id": identity, "idle_timeout_s": idle_timeout_s}
-        before_open({"pipeline_id": None, **ids})
+        for address in stamp.endpoints:
+            name, identity = address.name, str(uuid.uuid4())
+            ids = {"endpoint": name, "shell_id": identity, "idle_timeout_s": idle_timeout_s}
+            before_open({"pipeline_id": None, **ids})
+            if name not in self.dead:
+                break
+        self.ended_before_sent = len(self.ended)
         if self.open_error is not None:
             raise self.open_error
         before_send({"pipeline_id": identity, **ids}, name)
+        if self.fails_to_send is not None:
+            on_line(LineNews("lost", "the session could not be closed"))
+            raise self.fails_to_send
         self.sent.append(tuple(commands))
         path = next(
             (p.value for c in commands for p in c.parameters if (p.name or "").strip("-:") == "OutputPath"), None
@@ -131,8 +147,8 @@ class FakeEndpoint:
         self.ended.append(ids)
         if self.refuses is not None:
             raise self.refuses
-        if self.unreachable:
-            raise SessionLostError(host=ids["endpoint"], detail="nothing answers")
+        if self.unreachable or ids["endpoint"] in self.dead:
+            raise EndpointUnreachableError(stamp=stamp.name, port=5985, detail="nothing answers", failures=[])
         collection = self.collections.get(str(ids["pipeline_id"]))
         if collection is not None:
             collection.stopping.set()
