@@ -62,6 +62,7 @@ class Connection:
                     line_deadline_s=context.settings.line_deadline_s,
                     idle_timeout_s=min(request.timeout_minutes * 60 + _BEYOND_THE_COLLECTION_S, _LONGEST_IDLE_S),
                     before_open=self._remember_opening,
+                    not_opened=self._forget_opening,
                     before_send=self._remember_session,
                     on_line=self._line_changed,
                 )
@@ -76,6 +77,9 @@ class Connection:
 
     def _remember_opening(self, ids: SessionIdsJson) -> None:
         self._context.note(opening=[*self._context.run.facts.get("opening", ()), dict(ids)])
+
+    def _forget_opening(self, ids: SessionIdsJson) -> None:
+        self._context.note(opening=self._opening_without(ids))
 
     def _remember_session(self, ids: SessionIdsJson, endpoint: str) -> None:
         self._context.note(

@@ -59,6 +59,7 @@ class RealEndpoint:
         line_deadline_s: float,
         idle_timeout_s: int,
         before_open: Callable[[SessionIdsJson], None],
+        not_opened: Callable[[SessionIdsJson], None],
         before_send: Callable[[SessionIdsJson, str], None],
         on_line: Callable[[LineNews], None],
     ) -> RunningCommand:
@@ -70,6 +71,7 @@ class RealEndpoint:
             options=SessionOptions(reconnect_deadline_s=line_deadline_s, idle_timeout_s=idle_timeout_s),
             on_line=lambda event: on_line(_news(event)),
             before_open=lambda ids: before_open(ids.to_json()),
+            not_opened=lambda ids: not_opened(ids.to_json()),
         )
         try:
             pipeline = session.start(

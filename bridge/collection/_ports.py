@@ -90,13 +90,15 @@ class EndpointPort(Protocol):
         line_deadline_s: float,
         idle_timeout_s: int,
         before_open: Callable[[SessionIdsJson], None],
+        not_opened: Callable[[SessionIdsJson], None],
         before_send: Callable[[SessionIdsJson, str], None],
         on_line: Callable[[LineNews], None],
     ) -> RunningCommand:
         """Opens a session on the first machine that answers and sends the commands.
 
-        ``before_open`` gets the ids that the session will have, before a machine is asked for it; ``before_send`` those
-        to attach with, and the machine's name, before the commands are sent.
+        ``before_open`` gets the ids that the session will have, before a machine is asked for it; ``not_opened`` the
+        same ids, where the machine surely has no such session; ``before_send`` those to attach with, and the machine's
+        name, before the commands are sent.
 
         Raises:
             CommandUncertainError: the line broke in the middle; they may run, and the session is left to them.

@@ -431,6 +431,7 @@ def open_session(
     options: SessionOptions = _DEFAULT_OPTIONS,
     on_line: OnLine | None = None,
     before_open: Callable[[SessionIds], None] | None = None,
+    not_opened: Callable[[SessionIds], None] | None = None,
 ) -> EndpointSession:
     """Opens a session on the first machine of the stamp that gives one.
 
@@ -446,6 +447,7 @@ def open_session(
         on_line: Is told when the line to the endpoint changes, on the thread that reads records.
         before_open: Gets the ids that the session will have, before a machine is asked for it: whoever writes them
             down can end, with ``end_session``, what a killed process left open.
+        not_opened: Gets the same ids, where the machine surely has no such session.
 
     Raises:
         EndpointUnreachableError: No machine gave a session, for different reasons; ``fields["failures"]`` holds each.
@@ -457,7 +459,7 @@ def open_session(
     failures: list[tuple[EndpointAddress, BridgeError]] = []
     for address in stamp.endpoints:
         try:
-            return _open_one(access, address, before_open)
+            return _open_one(access, address, before_open, not_opened)
         except AuthenticationFailedError:
             raise
         except BridgeError as error:
@@ -536,7 +538,10 @@ def end_session(
 
 
 def _open_one(
-    access: _Access, address: EndpointAddress, before_open: Callable[[SessionIds], None] | None
+    access: _Access,
+    address: EndpointAddress,
+    before_open: Callable[[SessionIds], None] | None,
+    not_opened: Callable[[SessionIds], None] | None,
 ) -> EndpointSession:
     stamp, options = access.stamp, access.options
     line = access.line_to(address)
@@ -559,9 +564,10 @@ def _open_one(
         _create_shell(shell, psrp)
         _await_opened(shell, psrp, options.open_timeout_s, address.host)
     except (*THIRD_PARTY, BridgeError) as error:
-        was_refused = isinstance(error, WSManFaultError) and not shell.opened
-        if not was_refused and not was_not_processed(error):
+        if shell.opened or not (isinstance(error, WSManFaultError) or was_not_processed(error)):
             _delete_abandoned(_shell_of(line, ids), line)
+        elif not_opened is not None and not _is_no_fault(error):
+            not_opened(ids)
         line.close()
         raise access.opening_error(error, line, stamp.configuration_name) from error
     line.heals = True
@@ -571,6 +577,11 @@ def _open_one(
         access.on_line(LineEvent(datetime.now(UTC), LineState.UP, detail))
     ids = replace(ids, shell_id=shell.id or ids.shell_id, idle_timeout_s=granted_s)
     return EndpointSession(access, line, psrp, shell, ids)
+
+
+def _is_no_fault(error: Exception) -> bool:
+    """Whether pypsrp made a fault of an HTTP error that has none: a gateway's, which says nothing of the endpoint."""
+    return isinstance(error, WSManFaultError) and error.code is None
 
 
 def _attach_once(access: _Access, address: EndpointAddress, ids: SessionIds) -> Pipeline:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import socketserver
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +14,11 @@ import pytest
 
 from bridge.collection import Access, Event, Journal, LineChanged, Outcome, Request, RunState, Settings, collect
 from bridge.errors import SessionLostError
+from bridge.secrets import Credential
+from bridge.simulator.stamp import SimulatedStamp, StampOptions
+from bridge.stamp import EndpointAddress, Stamp
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports
-from tests.support.runs import QUICK
+from tests.support.runs import QUICK, make_request
 
 
 @pytest.fixture
@@ -80,6 +87,55 @@ def test_a_machine_that_is_away_does_not_keep_the_sessions_of_another_one(
     turned = replace(request_to, stamp=replace(request_to.stamp, endpoints=tuple(reversed(request_to.stamp.endpoints))))
     run(turned, access, state_dir, endpoint)
     assert left_over(state_dir) == []
+
+
+def test_the_session_that_a_machine_refused_is_not_remembered(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.refusing, endpoint.dead = {"AzS-ERCS01"}, {"AzS-ERCS02"}
+    run(request_to, access, state_dir, endpoint)
+    assert left_over(state_dir) == ["AzS-ERCS02"]
+
+
+def test_a_real_machine_that_refused_is_forgotten_and_one_that_hung_up_is_remembered(
+    tmp_path: Path, state_dir: Path
+) -> None:
+    options = StampOptions(size_bytes=100_000, duration_s=0.3, seed=7, output_root=tmp_path)
+    with SimulatedStamp(options) as sim, nobody() as refused, hanging_up() as cut:
+        machines = (
+            EndpointAddress("AzS-ERCS08", "127.0.0.1", refused),
+            EndpointAddress("AzS-ERCS09", "127.0.0.1", cut),
+            *sim.endpoints,
+        )
+        request = make_request(tmp_path / "out", stamp=Stamp(sim.name, machines, username=sim.username))
+        access = Access(Credential(sim.username, sim.password))
+        outcome = collect(request, access, state_dir=state_dir, settings=QUICK)
+    assert outcome.bundle is not None, outcome
+    assert left_over(state_dir) == ["AzS-ERCS09"]
+
+
+@contextmanager
+def nobody() -> Iterator[int]:
+    """A port that refuses."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@contextmanager
+def hanging_up() -> Iterator[int]:
+    """A port that takes a request and hangs up without an answer: nobody knows what became of it."""
+
+    class HangUp(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangUp) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield server.server_address[1]
+        server.shutdown()
+        serving.join()
 
 
 def test_what_is_not_ended_in_time_before_the_command_is_ended_after_it(

@@ -73,6 +73,7 @@ class FakeEndpoint:
         self.silent_after_records: int | None = None
         self.uncertain = False
         self.dead: set[str] = set()
+        self.refusing: set[str] = set()
         self.ended: list[SessionIdsJson] = []
         self.ended_before_sent = 0
         self.fails_to_send: BridgeError | None = None
@@ -94,6 +95,7 @@ class FakeEndpoint:
         line_deadline_s: float,
         idle_timeout_s: int,
         before_open: Callable[[SessionIdsJson], None],
+        not_opened: Callable[[SessionIdsJson], None],
         before_send: Callable[[SessionIdsJson, str], None],
         on_line: Callable[[LineNews], None],
     ) -> FakeRunning:
@@ -101,7 +103,9 @@ class FakeEndpoint:
             name, identity = address.name, str(uuid.uuid4())
             ids = {"endpoint": name, "shell_id": identity, "idle_timeout_s": idle_timeout_s}
             before_open({"pipeline_id": None, **ids})
-            if name not in self.dead:
+            if name in self.refusing:
+                not_opened({"pipeline_id": None, **ids})
+            elif name not in self.dead:
                 break
         self.ended_before_sent = len(self.ended)
         if self.open_error is not None:
