@@ -6,6 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bridge.collection._journal import Journal
 from bridge.collection._listing import Listing
 from bridge.collection._parts import open_place
 from bridge.collection._plan import PAYLOAD
+from bridge.collection._preflight import refuse_a_bundle, refuse_a_folder_of_nowhere
 from bridge.collection._request import Place
 from bridge.collection._settings import Settings
 from bridge.collection._work import Control, cancelling
@@ -28,10 +30,11 @@ from bridge.errors import (
     StoreError,
     StoreNotFoundError,
     UnsafePathError,
+    UsageError,
     VerificationFailedError,
 )
 from bridge.secrets import Credential, Secret
-from bridge.store import Store, check_path
+from bridge.store import Store, check_path, lies_within
 from bridge.store.transfer import (
     FileFinished,
     Note,
@@ -95,6 +98,8 @@ def deliver(
 
     Raises:
         NotABundleError: there is no sealed bundle.
+        UsageError: the destination is the folder that the bundle lies in, or lies in the bundle.
+        PreflightError: the destination is a bundle itself, or a folder in one that is not there.
         DeliveryFailedError: the copy could not be finished, or another bundle of that name is there.
         VerificationFailedError: the bundle, or what arrived, is not what its manifest says.
         StoreError: the bundle's store cannot be read.
@@ -106,10 +111,15 @@ def deliver(
     name = _name_of(bundle)
     source = open_store(bundle, source_access)
     try:
+        if destination.kind == "folder":
+            refuse_a_folder_of_nowhere(Path(destination.text))
         target_root = open_store(destination, target_access)
         try:
             sealed = read_bundle(source)
             target = target_root.at(name)
+            _refuse_itself(source, target)
+            with suppress(StoreError):  # what is wrong with the place itself is told by the delivery
+                refuse_a_bundle(target_root)
             with Journal(state_dir) as journal, cancelling(lambda: control.asked) as interrupt:
                 return _Delivery(
                     sealed,
@@ -125,6 +135,20 @@ def deliver(
             target_root.close()
     finally:
         source.close()
+
+
+def _refuse_itself(source: Store, target: Store) -> None:
+    if not lies_within(target.location, source.location):
+        return
+    if lies_within(source.location, target.location):
+        raise UsageError(
+            detail=f"{source.location} lies there already.",
+            fix="Give another place, or check this one: 'pep-bridge verify'.",
+        )
+    raise UsageError(
+        detail=f"{target.location} lies in the bundle itself, which would no longer verify.",
+        fix="Give a place outside of it.",
+    )
 
 
 class _Delivery:

@@ -44,11 +44,11 @@ def check_place(
     """
     try:
         if place.kind == "folder":
-            _refuse_a_folder_of_nowhere(Path(place.text))
+            refuse_a_folder_of_nowhere(Path(place.text))
         store = open_store()
         if place.kind == "container" and isinstance(secret, Secret):
             _check_sas(store, secret, now=now, valid_until=valid_until, warn=warn)
-        _refuse_a_bundle(store)
+        refuse_a_bundle(store)
         _write_probe(store, PROBE if place.kind == "container" else f"{PROBE}-{secrets.token_hex(6)}")
         free = store.free_bytes()
     except StoreFullError:
@@ -59,7 +59,7 @@ def check_place(
         raise StoreFullError(store=store.location, detail=f"{free:,} bytes are free, {free_bytes:,} are wanted")
 
 
-def _refuse_a_folder_of_nowhere(folder: Path) -> None:
+def refuse_a_folder_of_nowhere(folder: Path) -> None:
     """One folder is made where it is missing. More than one is a typing mistake, or a disk that is not mounted, and the
     logs of a stamp would fill another one."""
     parent = folder.parent
@@ -72,7 +72,7 @@ def _refuse_a_folder_of_nowhere(folder: Path) -> None:
     )
 
 
-def _refuse_a_bundle(store: Store) -> None:
+def refuse_a_bundle(store: Store) -> None:
     """A bundle inside another one would make that one fail to verify."""
     try:
         store.stat(DECLARATION)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +13,7 @@ from bridge.errors import BridgeError, NotABundleError, StoreError, StoreNotFoun
 from bridge.retention._inventory import MARKERS, find_bundles
 from bridge.retention._policy import Held, Limits, Verdict, judge
 from bridge.retention._remove import finish_removals, remove_bundle
-from bridge.store import Store
+from bridge.store import Store, lies_within
 
 COVERAGE = "coverage.json"
 
@@ -150,7 +149,9 @@ def why_not_elsewhere(place: Store, name: str, elsewhere: Elsewhere, open_other:
         try:
             store = open_other(other)
             copy = store.at(name)
-            if _same(copy.location, own):
+            if lies_within(copy.location, own):
+                if copy.location != own:  # one that is reached by a link, or would go with it
+                    reasons.append(f"{copy.location} is in the same place")
                 continue
             if read_bundle(copy).bundle_id != bundle_id:
                 reasons.append(f"{copy.location} is another bundle")
@@ -217,11 +218,3 @@ def _is_complete(place: Store, name: str) -> bool:
     except (NotABundleError, StoreNotFoundError):
         return False
     return isinstance(document, dict) and document.get("complete") is True
-
-
-def _same(one: str, other: str) -> bool:
-    return _plain(one) == _plain(other)
-
-
-def _plain(location: str) -> str:
-    return re.sub(r"[\\/]+", "/", location).rstrip("/").casefold()

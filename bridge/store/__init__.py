@@ -4,6 +4,7 @@ from bridge.store._destination import Destination, DestinationKind, parse_destin
 from bridge.store._folder import FolderStore
 from bridge.store._open import open_store
 from bridge.store._paths import check_path
+from bridge.store._places import lies_within
 from bridge.store._protocol import (
     Block,
     BlockStore,
@@ -37,6 +38,7 @@ __all__ = [
     "Writer",
     "check_path",
     "describe_sas",
+    "lies_within",
     "open_store",
     "parse_destination",
 ]

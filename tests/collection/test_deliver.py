@@ -13,7 +13,14 @@ import pytest
 from bridge.bundle import Unhashed, Verdict, seal, verify
 from bridge.collection import Access, Journal, Outcome, Place, Request, collect, deliver, plain_line
 from bridge.collection._deliver import show_transfer
-from bridge.errors import DeliveryFailedError, ExitCode, NotABundleError, VerificationFailedError
+from bridge.errors import (
+    DeliveryFailedError,
+    ExitCode,
+    NotABundleError,
+    PreflightError,
+    UsageError,
+    VerificationFailedError,
+)
 from bridge.store import FolderStore
 from bridge.store.transfer import Note, Paused, Repairing, TransferEvent
 from tests.support.bundles import DOCUMENTS, INFO, digests_of, write_payload
@@ -125,6 +132,38 @@ def test_a_folder_that_was_never_sealed_is_not_delivered(tmp_path: Path, state_d
     (tmp_path / "no-bundle" / "data").mkdir(parents=True)
     with pytest.raises(NotABundleError):
         deliver(Place.parse(str(tmp_path / "no-bundle")), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+
+
+@pytest.mark.parametrize("inside", ["{bundle}", "{bundle}/data", "link"])
+def test_a_bundle_is_not_delivered_into_itself(
+    collected: Outcome, tmp_path: Path, state_dir: Path, inside: str
+) -> None:
+    here = Path(str(collected.bundle))
+    (tmp_path / "link").symlink_to(here)
+    target = tmp_path / "link" if inside == "link" else here.parent / inside.format(bundle=collected.bundle_name)
+    with pytest.raises(UsageError, match="in the bundle itself"):
+        deliver(place_of(collected), Place.parse(str(target)), state_dir=state_dir)
+    assert verify(FolderStore(here)).ok
+
+
+def test_a_bundle_is_not_delivered_to_where_it_lies(collected: Outcome, state_dir: Path) -> None:
+    here = Path(str(collected.bundle))
+    with pytest.raises(UsageError, match="already"):
+        deliver(place_of(collected), Place.parse(str(here.parent)), state_dir=state_dir)
+    assert verify(FolderStore(here)).ok
+
+
+def test_a_bundle_is_not_delivered_into_another_one_or_below_a_folder_that_is_not_there(
+    collected: Outcome, tmp_path: Path, state_dir: Path
+) -> None:
+    other = tmp_path / "other-bundle"
+    other.mkdir()
+    (other / "bagit.txt").write_text("BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
+    for target in (other, tmp_path / "not-mounted" / "bundles"):
+        with pytest.raises(PreflightError):
+            deliver(place_of(collected), Place.parse(str(target)), state_dir=state_dir)
+    assert not (tmp_path / "not-mounted").exists()
+    assert [each.name for each in other.iterdir()] == ["bagit.txt"]
 
 
 @pytest.mark.parametrize("in_the_way", ["far", "far/{bundle}", "far/{bundle}/data"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -185,9 +187,34 @@ def test_the_same_place_by_another_address_is_no_copy(here: FolderStore, tmp_pat
     (tmp_path / "alias").symlink_to(tmp_path / "here")
     done = pruned(here, FolderStore(tmp_path / "alias"))
     assert done.removed == ()
-    assert "only copy" in why_kept(done, old)
+    assert "same place" in why_kept(done, old)
+    assert "same place" in why_kept(pruned(here, FolderStore(tmp_path / "alias"), act=False), old)
     assert old in names(here)
     assert find_half_removed(here) == ()
+
+
+def test_the_same_share_by_another_name_of_its_server_is_no_copy(samba: Samba, tmp_path: Path) -> None:
+    url = samba.url("bundles") + f"/prune-{os.getpid()}-{tmp_path.name}"
+    with ExitStack() as stores:
+        here, there = (
+            stores.enter_context(closing(open_store(parse_destination(each), credential=samba.credential)))
+            for each in (url, url.replace("127.0.0.1", "localhost"))
+        )
+        old, _ = put(here, 40), put(here, 1)
+        done = pruned(here, there)
+        assert done.removed == ()
+        assert "only copy" in why_kept(done, old)
+        assert old in names(here)
+
+
+def test_a_copy_that_lies_in_the_bundle_itself_is_none(here: FolderStore, tmp_path: Path) -> None:
+    old, _ = put(here, 40), put(here, 1)
+    copied = tmp_path / "copy"
+    shutil.copytree(tmp_path / "here" / old, copied)
+    shutil.move(copied, tmp_path / "here" / old / old)
+    done = pruned(here, FolderStore(tmp_path / "here" / old))
+    assert done.removed == ()
+    assert "same place" in why_kept(done, old)
 
 
 def test_a_place_that_cannot_be_opened_proves_nothing(here: FolderStore) -> None:
