@@ -82,6 +82,8 @@ class Console:
 
     as_json: bool
     known_secrets: list[Secret] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+    """Warnings that stand on the screen, whole, already."""
 
     @property
     def scrub(self) -> Scrubber:
@@ -99,6 +101,12 @@ class Console:
 
     def warn(self, text: str) -> None:
         self.say(f"warning: {text}")
+
+    def warn_once(self, text: str) -> None:
+        """A warning, unless it stands there already."""
+        if text not in self.told:
+            self.told.add(text)
+            self.warn(text)
 
     def show(self, text: str = "") -> None:
         """Data for people on stdout."""
@@ -133,7 +141,7 @@ def run_verb(ctx: typer.Context, command: str, as_json: bool, work: Callable[[Co
         report = work(console)
     except BridgeError as error:
         report = Report(exit_code=error.exit_code, errors=[error])
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # the second one: at a question
         interrupted = InterruptedRunError(detail="stopped by Ctrl-C", fix="Run the same command again to go on.")
         report = Report(exit_code=ExitCode.INTERRUPTED, errors=[interrupted])
     except Exception as error:

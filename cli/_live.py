@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from threading import RLock
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from bridge import collection as events
@@ -22,8 +21,10 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 15.0
 _LAST_MESSAGES = 4
+_MOST_KEPT = 10
 KEYS = "Ctrl-C: leave it running and detach; twice: stop it"
 _KEYS_FOR_THE_BUNDLE = "Ctrl-C: leave; 'pep-bridge attach' finishes the bundle"
+_KEYS_WHILE_STOPPING = "stopping: waiting until nothing arrives any more; what arrived is kept"
 _LEAST_PERCENT = 5
 _MOST_PERCENT = 99.0  # until what was waited for has been said
 _FRAME_ROWS = 16  # what the view needs besides the table of roles
@@ -46,16 +47,50 @@ class Line(Protocol):
 
 
 @contextmanager
-def live_view(console: Console, title: str, *, keys: str = KEYS, line: Line | None = None) -> Iterator[View]:
-    """The view that fits where stderr goes; ``keys`` says what Ctrl-C does."""
+def live_view(
+    console: Console,
+    title: str,
+    *,
+    keys: str = KEYS,
+    line: Line | None = None,
+    started: datetime | None = None,
+    sent: datetime | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[View]:
+    """The view that fits where stderr goes.
+
+    Args:
+        keys: what Ctrl-C does.
+        started: when a run that is taken over began; its clock goes on from there.
+        sent: when its command was sent; its pace counts from there.
+        stopping: whether the collection is asked to stop.
+    """
     if not console.is_terminal or console.as_json:
         yield _Lines(console, line)
         return
     from rich.live import Live
 
-    screen = _Screen(title, console, keys, _Teller(line))
-    with Live(screen, console=console.rich(), refresh_per_second=4, transient=True):
-        yield screen
+    screen = _Screen(
+        title,
+        console,
+        keys,
+        _Teller(line),
+        started=_monotonic(started),
+        sent=_monotonic(sent),
+        stopping=stopping,
+    )
+    try:
+        with Live(screen, console=console.rich(), refresh_per_second=4, transient=True):
+            yield screen
+    finally:
+        screen.tell_what_was_cut()
+
+
+def _monotonic(moment: datetime | None) -> float | None:
+    """A moment of the past on the clock of ``time.monotonic``."""
+    if moment is None:
+        return None
+    return time.monotonic() - max((datetime.now(UTC) - moment).total_seconds(), 0.0)
 
 
 class _Lines:
@@ -74,6 +109,10 @@ class _Lines:
         line = self._teller.line(event)
         if line is None:
             return
+        if isinstance(event, events.Warned):
+            self._console.told.add(event.text)
+        if isinstance(event, events.StateChanged) and event.state is events.RunState.FAILED:
+            line = str(event.state)  # the end says why, and what to do about it
         now = time.monotonic()
         if _is_frequent(event):
             if now - self._last.get(type(event), -_LINE_EVERY_S) < _LINE_EVERY_S:
@@ -136,150 +175,197 @@ def _is_frequent(event: events.Event) -> bool:
     return isinstance(event, (events.Landed, events.HashProgress))
 
 
-@dataclass
-class _Screen:
-    """What is known of the run now, drawn anew by Rich whenever it likes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What is known of the run at one moment."""
 
-    title: str
-    console: Console
-    keys: str
-    teller: _Teller = field(default_factory=_Teller)
+    run_id: str = ""
     state: str = "starting"
-    started: float = field(default_factory=time.monotonic)
+    keys: str
+    is_bundle: bool = False
     percent: int = -1
-    working_since: float = 0.0
+    working_since: float | None = None
     doing: str = ""
     landed: events.Landed | None = None
+    landed_at: float = 0.0
     rate: float = 0.0
     line: str = ""
     moving: str = ""
     moved_percent: float = -1.0
     retrying: str = ""
-    messages: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=_LAST_MESSAGES))
-    counts: dict[str, int] = field(default_factory=dict)
-    order: dict[str, float] = field(default_factory=dict)
-    _landed_at: float = 0.0
-    _lock: RLock = field(default_factory=RLock)  # a signal handler may come by while it is held
+    messages: tuple[tuple[str, str], ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    order: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Screen:
+    """What is known of the run now, drawn anew by Rich whenever it likes.
+
+    Events come one at a time, and each makes a new ``_Seen``; drawing looks at one of them. So nothing is locked: the
+    thread that draws holds Rich's lock, for which whoever says something meanwhile waits.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        console: Console,
+        keys: str,
+        teller: _Teller | None = None,
+        *,
+        started: float | None = None,
+        sent: float | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._title, self._console, self._teller = title, console, teller or _Teller()
+        self._started = time.monotonic() if started is None else started
+        self._seen = _Seen(keys=keys, working_since=sent)
+        self._stopping = stopping
+        self._kept: list[str] = []
+        self._not_kept = 0
 
     def on_event(self, event: events.Event) -> None:
-        with self._lock:
-            self._take(event)
+        seen = self._seen
+        if seen.run_id and event.run_id != seen.run_id:
+            seen = replace(seen, working_since=None)
+        self._seen = self._after(replace(seen, run_id=event.run_id), event)
 
-    def _take(self, event: events.Event) -> None:
+    def tell_what_was_cut(self) -> None:
+        """Says whole, once the view is gone, what the endpoint said and the view had no room for."""
+        for text in self._kept:
+            self._console.say(text)
+        if self._not_kept:
+            self._console.say(f"... and {self._not_kept} more such messages; the session's log has them all")
+
+    def _after(self, seen: _Seen, event: events.Event) -> _Seen:
         match event:
             case events.StateChanged():
-                self.state = f"{event.state}" + (f" ({event.reason})" if event.reason else "")
-                self.percent, self.moved_percent, self.doing, self.moving = -1, -1.0, "", ""
-                if self.keys == KEYS and event.state in {events.RunState.SEALING, events.RunState.DELIVERING}:
-                    self.keys = _KEYS_FOR_THE_BUNDLE
+                state = f"{event.state}" + (f" ({event.reason})" if event.reason else "")
+                seen = replace(seen, state=state, percent=-1, moved_percent=-1.0, doing="", moving="")
+                is_bundle = event.state in {events.RunState.SEALING, events.RunState.DELIVERING}
+                keys = _KEYS_FOR_THE_BUNDLE if is_bundle and seen.keys == KEYS else seen.keys
+                return replace(seen, keys=keys, is_bundle=is_bundle)
             case events.RecordArrived():
-                self._take_record(event.record)
+                return self._after_record(seen, event.record)
             case events.Landed():
-                self._take_landed(event)
+                return _after_landed(seen, event)
             case events.LineChanged():
-                self.line = f"{event.state} {event.detail}".strip()
+                return replace(seen, line=f"{event.state} {event.detail}".strip())
             case events.Warned():
-                self._message("warning", event.text)
+                return self._with_message(seen, "warning", event.text)
             case events.DeliveryProgress() | events.HashProgress():
-                self._take_moved(event)
+                return self._after_move(seen, event)
             case events.Waiting():
-                self.moving = self.teller.line(event) or ""
+                return replace(seen, moving=self._teller.line(event) or "")
 
-    def _take_moved(self, event: events.DeliveryProgress | events.HashProgress) -> None:
+    def _after_move(self, seen: _Seen, event: events.DeliveryProgress | events.HashProgress) -> _Seen:
         done, total = event.bytes_done, event.bytes_total
-        self.moved_percent = min(100 * done / total, _MOST_PERCENT) if total else -1.0
-        self.retrying = ""
+        percent = min(100 * done / total, _MOST_PERCENT) if total else -1.0
+        state, retrying = seen.state, ""
         if isinstance(event, events.DeliveryProgress):
-            self.state = "delivering" if self.state == "starting" else self.state  # of a bundle: without a run
-            self.retrying, event = event.detail, replace(event, detail="")
+            state = "delivering" if state == "starting" else state  # of a bundle: without a run
+            retrying, event = event.detail, replace(event, detail="")
             if _is_complete(event):
-                self.moved_percent = 100.0
-        self.moving = self.teller.line(event) or ""
+                percent = 100.0
+        moving = self._teller.line(event) or ""
+        return replace(seen, state=state, moved_percent=percent, retrying=retrying, moving=moving)
 
-    def _take_record(self, record: Record) -> None:
+    def _after_record(self, seen: _Seen, record: Record) -> _Seen:
         if record.progress is not None:
-            if not record.progress.completed:
-                if self.percent < 0:
-                    self.working_since = time.monotonic()
-                self.percent = record.progress.percent
-                self.doing = record.progress.status or record.progress.activity
-        elif record.stream in {Stream.WARNING, Stream.ERROR}:
-            self._message(str(record.stream), record.text)
+            if record.progress.completed:
+                return seen
+            since = time.monotonic() if seen.working_since is None else seen.working_since
+            doing = record.progress.status or record.progress.activity
+            return replace(seen, percent=record.progress.percent, doing=doing, working_since=since)
+        if record.stream in {Stream.WARNING, Stream.ERROR}:
+            self._keep(f"{record.stream} from the endpoint: {shortened(record.text)}")
+            return self._with_message(seen, str(record.stream), record.text)
+        return seen
 
-    def _take_landed(self, event: events.Landed) -> None:
-        now = time.monotonic()
-        if self.landed is not None and now > self._landed_at:
-            seen = (event.size_bytes - self.landed.size_bytes) / (now - self._landed_at)
-            self.rate = seen if self.rate == 0 else 0.7 * self.rate + 0.3 * seen
-        for role, value in event.roles.items():
-            if self.landed is None or self.landed.roles.get(role) != value:
-                self.order[role] = now
-        self.landed, self._landed_at = event, now
+    def _with_message(self, seen: _Seen, kind: str, text: str) -> _Seen:
+        messages = (*seen.messages, (kind, self._clean(text)))[-_LAST_MESSAGES:]
+        return replace(seen, messages=messages, counts={**seen.counts, kind: seen.counts.get(kind, 0) + 1})
 
-    def _message(self, kind: str, text: str) -> None:
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        self.messages.append((kind, self._clean(text)))
+    def _keep(self, text: str) -> None:
+        if text in self._kept:
+            return
+        if len(self._kept) < _MOST_KEPT:
+            self._kept.append(text)
+        else:
+            self._not_kept += 1
 
     def _clean(self, text: str) -> str:
-        return shortened(printable(self.console.scrub.text(text)))
+        return shortened(printable(self._console.scrub.text(text)))
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
 
-        with self._lock:
-            elapsed = duration(time.monotonic() - self.started)
-            yield Text(f"{self.title}  {self.state}  {elapsed}", style="bold", overflow="ellipsis", no_wrap=True)
-            yield from self._draw_progress()
-            if self.line:
-                line_style = "" if self.line.startswith("up") else "yellow"
-                yield Text(f"line: {self.line}", style=line_style, overflow="ellipsis", no_wrap=True)
-            if self.moving:
-                yield Text(self._clean(self.moving), overflow="ellipsis", no_wrap=True)
-            if self.retrying:
-                yield Text(self._clean(self.retrying), style="yellow", overflow="ellipsis", no_wrap=True)
-            yield from self._draw_roles((options.height or console.height) - _FRAME_ROWS)
-            for kind, text in self.messages:
-                style = "red" if kind == "error" else "yellow"
-                yield Text(f"{kind}: {text}", style=style, overflow="ellipsis", no_wrap=True)
-            if told := self.teller.keys:
-                yield Text(told, style="dim", overflow="ellipsis", no_wrap=True)
-            yield Text(self.keys, style="dim")
+        seen = self._seen
+        stopping = self._stopping() and not seen.is_bundle
+        state = f"{seen.state}, stopping" if stopping else seen.state
+        elapsed = duration(time.monotonic() - self._started)
+        yield Text(f"{self._title}  {state}  {elapsed}", style="bold", overflow="ellipsis", no_wrap=True)
+        yield from self._draw_progress(seen, stopping=stopping)
+        if seen.line:
+            line_style = "" if seen.line.startswith("up") else "yellow"
+            yield Text(f"line: {seen.line}", style=line_style, overflow="ellipsis", no_wrap=True)
+        if seen.moving:
+            yield Text(self._clean(seen.moving), overflow="ellipsis", no_wrap=True)
+        if seen.retrying:
+            yield Text(self._clean(seen.retrying), style="yellow", overflow="ellipsis", no_wrap=True)
+        yield from self._draw_roles(seen, (options.height or console.height) - _FRAME_ROWS)
+        for kind, text in seen.messages:
+            style = "red" if kind == "error" else "yellow"
+            yield Text(f"{kind}: {text}", style=style, overflow="ellipsis", no_wrap=True)
+        if told := self._teller.keys:
+            yield Text(told, style="dim", overflow="ellipsis", no_wrap=True)
+        yield Text(_KEYS_WHILE_STOPPING if stopping and seen.keys == KEYS else seen.keys, style="dim")
 
-    def _draw_progress(self) -> Iterator[RenderableType]:
+    def _draw_progress(self, seen: _Seen, *, stopping: bool) -> Iterator[RenderableType]:
         from rich.padding import Padding
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        shown = self.moved_percent if self.moved_percent >= 0 else min(self.percent, _MOST_PERCENT)
+        shown = seen.moved_percent if seen.moved_percent >= 0 else min(seen.percent, _MOST_PERCENT)
         if shown >= 0:
             yield Padding(ProgressBar(total=100, completed=shown), (0, 0))
-        if self.doing:
-            told = f"the endpoint says: {self.doing}" + (f" ({self.percent} %)" if self.percent >= 0 else "")
-            told += self._time_left()
+        if seen.doing:
+            told = f"the endpoint says: {seen.doing}" + (f" ({seen.percent} %)" if seen.percent >= 0 else "")
+            told += "" if stopping else _time_left(seen)
             yield Text(self._clean(told), overflow="ellipsis", no_wrap=True)
-        if self.landed is not None:
-            counts = ", ".join(f"{count} {kind}s" for kind, count in self.counts.items())
-            told = f"landed: {self.landed.files} files, {size(self.landed.size_bytes)}, {size(int(self.rate))}/s"
+        if seen.landed is not None:
+            counts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in seen.counts.items())
+            told = f"landed: {seen.landed.files} files, {size(seen.landed.size_bytes)}, {size(int(seen.rate))}/s"
             yield Text(told + (f"  ({counts})" if counts else ""), overflow="ellipsis", no_wrap=True)
 
-    def _time_left(self) -> str:
-        """By the endpoint's own percentage and the time it has worked, once that says something."""
-        if not _LEAST_PERCENT <= self.percent < 100:
-            return ""
-        worked = time.monotonic() - self.working_since
-        return f", at this pace about {duration(worked * (100 - self.percent) / self.percent)} left"
-
-    def _draw_roles(self, rows: int) -> Iterator[RenderableType]:
+    def _draw_roles(self, seen: _Seen, rows: int) -> Iterator[RenderableType]:
         from rich.table import Table
         from rich.text import Text
 
-        if self.landed is None or rows < 1:
+        if seen.landed is None or rows < 1:
             return
-        latest = sorted(self.landed.roles, key=lambda role: self.order.get(role, 0), reverse=True)
+        latest = sorted(seen.landed.roles, key=lambda role: seen.order.get(role, 0), reverse=True)
         table = Table("role", "zips", "bytes", box=None, pad_edge=False)
         for role in latest[:rows]:
-            found = self.landed.roles[role]
+            found = seen.landed.roles[role]
             table.add_row(Text(self._clean(role)), str(found.zips), size(found.size_bytes))
         yield table
         if len(latest) > rows:
             yield Text(f"... and {len(latest) - rows} more roles", style="dim")
+
+
+def _after_landed(seen: _Seen, event: events.Landed) -> _Seen:
+    now, rate, before = time.monotonic(), seen.rate, seen.landed
+    if before is not None and now > seen.landed_at:
+        pace = (event.size_bytes - before.size_bytes) / (now - seen.landed_at)
+        rate = pace if rate == 0 else 0.7 * rate + 0.3 * pace
+    changed = {role for role, value in event.roles.items() if before is None or before.roles.get(role) != value}
+    order = {**seen.order, **dict.fromkeys(changed, now)}
+    return replace(seen, landed=event, landed_at=now, rate=rate, order=order)
+
+
+def _time_left(seen: _Seen) -> str:
+    """By the endpoint's own percentage and the time it has worked, once that says something."""
+    if seen.working_since is None or not _LEAST_PERCENT <= seen.percent < 100:
+        return ""
+    worked = time.monotonic() - seen.working_since
+    return f", at this pace about {duration(worked * (100 - seen.percent) / seen.percent)} left"

@@ -55,6 +55,14 @@ RoleOption = Annotated[
         rich_help_panel=FILTERS,
     ),
 ]
+SendUnknownRolesOption = Annotated[
+    bool,
+    typer.Option(
+        "--send-unknown-roles",
+        help="Send a role that looks misspelt as it is, without asking: the vendor's list differs by version.",
+        rich_help_panel=FILTERS,
+    ),
+]
 NodeOption = Annotated[
     list[str] | None, typer.Option("--node", help="A computer (azs-xrp01); repeatable.", rich_help_panel=FILTERS)
 ]
@@ -134,8 +142,14 @@ UsernameOption = Annotated[
 ]
 ShareUsernameOption = Annotated[
     str | None,
-    typer.Option(help="Who opens the share (default: the destination's 'username').", show_default=False),
+    typer.Option(
+        help="Who opens the share (default: the destination's 'username'; its password: PEP_BRIDGE_SHARE_PASSWORD, or a"
+        " prompt).",
+        show_default=False,
+    ),
 ]
+FormerShareUsernameOption = Annotated[str | None, typer.Option("--username", hidden=True)]
+"""What ``--share-username`` was called where no endpoint is opened; it is still taken."""
 PasswordStdinOption = Annotated[
     bool, typer.Option("--password-stdin", help="Read the endpoint's password from the first line of stdin.")
 ]

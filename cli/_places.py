@@ -65,7 +65,10 @@ def find_place(text: str, settings: Settings, *, api_version: str | None = None,
     if known is None:
         if not is_bundle:
             _refuse_a_misspelt_name(text, name, settings)
-        return Place.parse(text, api_version=api_version)
+        place = Place.parse(text, api_version=api_version)
+        if not is_bundle:
+            _refuse_a_file(place)
+        return place
     between = "\\" if known.location.startswith("\\\\") else "/"
     whole = known.location.rstrip("/\\") + between + rest if rest else known.location
     return Place.parse(whole, name=name, api_version=api_version or known.api_version, encrypt=known.encrypt)
@@ -80,6 +83,19 @@ def _refuse_a_misspelt_name(text: str, name: str, settings: Settings) -> None:
         detail=f"There is no destination '{name}' in the configuration (known: {known}), and no such folder here.",
         fix=f"Correct the name, or write ./{text} for a new folder here.",
     )
+
+
+def _refuse_a_file(place: Place) -> None:
+    """Nothing can be made in what is a file: that is said here, where it is known what was typed."""
+    if place.kind != "folder":
+        return
+    folder = Path(place.text)
+    for each in (folder, *folder.parents):
+        if each.is_file():
+            raise UsageError(
+                detail=f"{place.text} cannot hold bundles: {each} is a file.",
+                fix="Give a folder, a share or a container.",
+            )
 
 
 def open_place_secret(

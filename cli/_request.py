@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from bridge.errors import UsageError
 
@@ -65,13 +68,39 @@ def build_request(
 
 
 def suggest_roles(console: Console, roles: Iterable[str]) -> None:
-    """A role that is not on the vendor's list is sent all the same, as the list differs by version; but whoever merely
-    mistyped it should know before a long collection."""
+    """Says of roles that nobody knows, before they are sent, which ones may be meant."""
+    for role, meant in _misspelt(roles).items():
+        console.warn(f"the vendor's list has no role '{role}'; did you mean {meant}?")
+
+
+def check_roles(console: Console, roles: Iterable[str], *, send_unknown: bool) -> None:
+    """A role that is not on the vendor's list is sent all the same, as the list differs by version; but one that looks
+    merely mistyped would cost the stamp a collection of nothing. So it is asked for first.
+
+    Args:
+        send_unknown: it is known to be right.
+
+    Raises:
+        UsageError: it is not to be sent, or nobody can be asked.
+    """
+    if send_unknown or not (misspelt := _misspelt(roles)):
+        return
+    told = ", ".join(f"'{role}' (did you mean {meant}?)" for role, meant in misspelt.items())
+    told = f"The vendor's list has no role {told}"
+    if sys.stdin.isatty() and not console.as_json and typer.confirm(f"{told}. Send it all the same?", err=True):
+        return
+    raise UsageError(
+        detail=f"{told}. Nothing was sent.",
+        fix="Correct it; or, as the list differs by version, give --send-unknown-roles to send it as it is.",
+    )
+
+
+def _misspelt(roles: Iterable[str]) -> dict[str, str]:
+    """The roles that are not on the vendor's list, with the one on it that each of them looks like."""
     from bridge.collection import DOCUMENTED_ROLES, unknown_roles
 
-    for role in unknown_roles(roles):
-        if meant := _closest(role, DOCUMENTED_ROLES):
-            console.warn(f"the vendor's list has no role '{role}'; did you mean {meant}?")
+    found = {role: _closest(role, DOCUMENTED_ROLES) for role in unknown_roles(roles)}
+    return {role: meant for role, meant in found.items() if meant}
 
 
 def _known_log_types(given: Iterable[str]) -> tuple[str, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from bridge.errors import ExitCode, UsageError
 from cli._console import Console, Globals, Report
-from cli._words import named, quoted, size
+from cli._words import local_time, named, quoted, size
 
 if TYPE_CHECKING:
     from bridge.collection import Access, Control, Event, Outcome, Request, RunRecord
@@ -19,20 +20,43 @@ Result = TypeVar("Result")
 Drive = Callable[["Control", Callable[["Event"], None]], Result]
 
 
-def drive(console: Console, title: str, line: LineUse, work: Drive[Outcome], *, leaving: str | None = None) -> Report:
+def drive(
+    console: Console,
+    title: str,
+    line: LineUse,
+    work: Drive[Outcome],
+    *,
+    leaving: str | None = None,
+    run: RunRecord | None = None,
+    to_stop: bool = False,
+) -> Report:
     """Runs something that has an outcome, with its view, its keys and its Ctrl-C, and tells the outcome."""
-    outcome = show_live(console, title, line, work, leaving=leaving)
+    outcome = show_live(console, title, line, work, leaving=leaving, run=run, to_stop=to_stop)
+    return report_of(console, outcome)
+
+
+def report_of(console: Console, outcome: Outcome) -> Report:
+    """Tells an outcome; returns how the verb ends with it."""
     tell(console, outcome)
     return Report(outcome.to_json(), outcome.exit_code, list(outcome.errors))
 
 
 def show_live(
-    console: Console, title: str, line: LineUse, work: Drive[Result], *, leaving: str | None = None
+    console: Console,
+    title: str,
+    line: LineUse,
+    work: Drive[Result],
+    *,
+    leaving: str | None = None,
+    run: RunRecord | None = None,
+    to_stop: bool = False,
 ) -> Result:
     """Does something while its events are shown; keys and signals change what it may use of the line.
 
     Args:
         leaving: what Ctrl-C does, where it is not to leave a collection running and then to stop it.
+        run: the run that is taken over: its clock and its pace count from its own beginning.
+        to_stop: it is taken over to be stopped.
     """
     from bridge.collection import Control, RunState, StateChanged
     from cli._keys import keys
@@ -53,7 +77,15 @@ def show_live(
     ctrl_c = f"Ctrl-C: {leaving}" if leaving else KEYS
     with (
         keys(line.keys) if own else nullcontext(False) as line.has_keys,
-        live_view(console, title, keys=ctrl_c, line=line) as view,
+        live_view(
+            console,
+            title,
+            keys=ctrl_c,
+            line=line,
+            started=run.created if run else None,
+            sent=_sent(run) if run else None,
+            stopping=lambda: to_stop or control.stop_asked,
+        ) as view,
         interrupts(
             control,
             console.say,
@@ -72,16 +104,13 @@ def show_live(
         return work(control, on_event)
 
 
-def find_run(
-    options: Globals,
-    run: str | None,
-    console: Console,
-    *,
-    username: str | None = None,
-    share_username: str | None = None,
-    password_stdin: bool = False,
-) -> tuple[RunRecord, Access]:
-    """The run that an id, the start of one, or nothing (the latest) names, and the secrets that it needs.
+def _sent(run: RunRecord) -> datetime | None:
+    sent = run.facts.get("command_sent")
+    return datetime.fromisoformat(sent) if sent else None
+
+
+def find_run(options: Globals, run: str | None) -> RunRecord:
+    """The run that an id, the start of one, or nothing (the latest) names.
 
     Raises:
         UsageError: there is no such run, or several.
@@ -92,15 +121,16 @@ def find_run(
         found = journal.latest() if run is None else journal.run(run)
     if found is None:
         raise UsageError(detail="No run is known here.", fix="Start one: pep-bridge collect STAMP --to DEST")
-    access = find_access(
-        found.request,
-        options.load().settings,
-        console,
-        username=username,
-        share_username=share_username,
-        password_stdin=password_stdin,
-    )
-    return found, access
+    return found
+
+
+def report_ended(console: Console, options: Globals, run: RunRecord, nothing: str) -> Report:
+    """A run that has ended already, as the journal has it; ``nothing`` is what was not done."""
+    from bridge.collection import show
+
+    why = f": {run.reason}" if run.reason else ""
+    console.say(f"run {run.id} has ended already ({run.state}{why}; {local_time(run.ended)}); {nothing}")
+    return report_of(console, show(run.id, state_dir=options.state()))
 
 
 def find_access(
@@ -139,7 +169,7 @@ def tell(console: Console, outcome: Outcome) -> None:
     if outcome.coverage is not None:
         console.show_table(coverage_table(outcome.coverage))
     for text in outcome.warnings:
-        console.warn(text)
+        console.warn_once(text)
     if outcome.unchecked:
         console.warn(f"no checksum proves {named(outcome.unchecked)}")
     if outcome.bundle_id:
@@ -157,7 +187,8 @@ def tell(console: Console, outcome: Outcome) -> None:
     elif outcome.state.is_on_the_stamp:
         sure = outcome.exit_code in {ExitCode.OK, ExitCode.INTERRUPTED}
         console.say(f"run {outcome.run_id} {'goes on' if sure else 'may still be going on'} at the endpoint")
-        console.say(f"next: pep-bridge attach {outcome.run_id}")
+        if not any(f"pep-bridge attach {outcome.run_id}" in error.advice for error in outcome.errors):
+            console.say(f"next: pep-bridge attach {outcome.run_id}")
     elif not outcome.state.is_final:
         console.say(f"run {outcome.run_id}: nothing runs at the endpoint, but its bundle is not finished")
         console.say(f"next: pep-bridge attach {outcome.run_id}")

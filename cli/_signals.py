@@ -1,4 +1,8 @@
-"""Ctrl-C and its kin: what each asks of a run, of a script, of a watch, and of what merely runs until told to stop."""
+"""Ctrl-C and its kin: what each asks of a run, of a script, of a watch, and of what merely runs until told to stop.
+
+A handler runs in the middle of whatever its thread does, which may hold any lock (Rich's, the buffer's of stderr, an
+event's). So no handler here waits for one: it sets plain values, and its words are said by a thread.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -46,7 +51,7 @@ def interrupts(
             control.detach()
         else:
             control.stop()
-        _say(say, leaving() if pressed == 1 else stopping)
+        answer(leaving() if pressed == 1 else stopping)
 
     has_terminal = _terminal_is_there() and not _hangup_is_ignored()
 
@@ -56,8 +61,9 @@ def interrupts(
         else:
             read_again()
 
-    with _handling(
-        {"SIGINT": on_interrupt, "SIGTERM": control.detach, "SIGHUP": on_hangup, "SIGBREAK": control.detach}
+    with (
+        _answering(say) as answer,
+        _handling({"SIGINT": on_interrupt, "SIGTERM": control.detach, "SIGHUP": on_hangup, "SIGBREAK": control.detach}),
     ):
         yield
 
@@ -72,16 +78,39 @@ def script_interrupts(control: ScriptControl, say: Callable[[str], None]) -> Ite
         pressed += 1
         if pressed > 1 or not control.stop():
             raise KeyboardInterrupt
-        _say(say, STOPPING_SCRIPT)
+        answer(STOPPING_SCRIPT)
 
-    with _handling(dict.fromkeys(_ends(), on_signal)):
+    with _answering(say) as answer, _handling(dict.fromkeys(_ends(), on_signal)):
         yield
 
 
+class Leaving:
+    """Whether to leave. ``threading.Event`` is no such thing: it is set under a lock, for which a handler that came
+    while its own thread held it would wait for ever."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._woken: SimpleQueue[None] = SimpleQueue()  # whose put may interrupt any other use of it
+
+    def set(self) -> None:
+        self._is_set = True
+        self._woken.put(None)
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def wait(self, seconds: float) -> bool:
+        """Pauses; true as soon as it is time to leave."""
+        if not self._is_set:
+            with suppress(Empty):
+                self._woken.get(timeout=max(seconds, 0.0))
+        return self._is_set
+
+
 @contextmanager
-def until_told_to_leave(leave: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM, a closed terminal and (on Windows) Ctrl-Break set."""
-    leaving = threading.Event()
+def until_told_to_leave(leave: Callable[[], None] = lambda: None) -> Iterator[Leaving]:
+    """What Ctrl-C, SIGTERM, a closed terminal and (on Windows) Ctrl-Break set; ``leave`` must wait for no lock."""
+    leaving = Leaving()
 
     def on_signal() -> None:
         leaving.set()
@@ -91,7 +120,7 @@ def until_told_to_leave(leave: Callable[[], None] = lambda: None) -> Iterator[th
         yield leaving
 
 
-def wait(leaving: threading.Event, seconds: float) -> bool:
+def wait(leaving: Leaving, seconds: float) -> bool:
     """In small pieces: Windows delivers Ctrl-C only between them."""
     left_s = seconds
     while left_s > 0 and not leaving.wait(min(left_s, 0.5)):
@@ -120,10 +149,22 @@ def _handling(actions: Mapping[str, Callable[[], None]]) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-def _say(say: Callable[[str], None], text: str) -> None:
-    """In a signal handler: it may have come in the middle of saying something else, which takes no second word."""
-    with suppress(RuntimeError, OSError):
-        say(text)
+@contextmanager
+def _answering(say: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
+    """What a handler calls with its words; a thread says them, all of them before the end of the block."""
+    words: SimpleQueue[str | None] = SimpleQueue()
+
+    def answer() -> None:
+        while (text := words.get()) is not None:
+            say(text)
+
+    thread = threading.Thread(target=answer, name="answers to signals", daemon=True)
+    thread.start()
+    try:
+        yield words.put
+    finally:
+        words.put(None)
+        thread.join()
 
 
 def _let_go_of(descriptors: Iterable[int]) -> None:

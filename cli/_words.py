@@ -50,13 +50,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
-def local_time(moment: datetime | str | None) -> str:
-    """A moment in this machine's zone, to the minute; ``-`` where there is none."""
+def local_time(moment: datetime | str | None, *, seconds: bool = False) -> str:
+    """A moment in this machine's zone, to the minute or the second; ``-`` where there is none."""
     if moment is None:
         return "-"
     if isinstance(moment, str):
         moment = datetime.fromisoformat(moment)
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    return moment.astimezone().strftime(f"%Y-%m-%d %H:%M{':%S' if seconds else ''} %Z")
 
 
 def named(names: Sequence[str]) -> str:

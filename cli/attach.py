@@ -40,14 +40,26 @@ def attach(
     """
 
     def work(console: Console) -> Report:
-        from bridge.collection import Settings
+        from bridge.collection import RunState, Settings
         from bridge.collection import attach as attach_run
-        from cli._run import drive, find_run
+        from cli._run import drive, find_access, find_run, report_ended
         from cli._transfer import LineUse
 
+        found = find_run(ctx.obj, run)
+        has_failed_bundle = found.state is RunState.FAILED and found.failed_in in {
+            RunState.SEALING,
+            RunState.DELIVERING,
+        }
+        if found.state.is_final and not has_failed_bundle:  # such a bundle is tried again
+            return report_ended(console, ctx.obj, found, "there is nothing to attach to")
         line = LineUse(ctx.obj, LineWishes(limit_rate, quiet_hours, connections), say=console.say)
-        found, access = find_run(
-            ctx.obj, run, console, username=username, share_username=share_username, password_stdin=password_stdin
+        access = find_access(
+            found.request,
+            ctx.obj.load().settings,
+            console,
+            username=username,
+            share_username=share_username,
+            password_stdin=password_stdin,
         )
         return drive(
             console,
@@ -61,6 +73,7 @@ def attach(
                 control=control,
                 settings=Settings(transfer=line.settings()),
             ),
+            run=found,
         )
 
     run_verb(ctx, "attach", as_json, work)

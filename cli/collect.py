@@ -23,6 +23,7 @@ from cli._options import (
     QuietHoursOption,
     RemoveStagingOption,
     RoleOption,
+    SendUnknownRolesOption,
     ShareUsernameOption,
     SinceOption,
     StagingOption,
@@ -32,7 +33,7 @@ from cli._options import (
     UntilOption,
     UsernameOption,
 )
-from cli._request import build_request, split, suggest_roles
+from cli._request import build_request, check_roles, split
 from cli._transfer import LineWishes
 
 
@@ -42,6 +43,7 @@ def collect(
     since: SinceOption = None,
     until: UntilOption = None,
     role: RoleOption = None,
+    send_unknown_roles: SendUnknownRolesOption = False,
     node: NodeOption = None,
     log_type: LogTypeOption = None,
     resource_provider: ProviderOption = None,
@@ -119,6 +121,7 @@ def collect(
             since=since,
             until=until,
             roles=split(role),
+            send_unknown_roles=send_unknown_roles,
             nodes=split(node),
             log_types=split(log_type),
             resource_providers=split(resource_provider),
@@ -157,6 +160,7 @@ def run_collection(
     break_lock: bool = False,
     force: bool = False,
     plan: Path | None = None,
+    send_unknown_roles: bool = False,
     line: LineWishes = LineWishes(),
     **wanted: Any,
 ) -> Report:
@@ -165,6 +169,7 @@ def run_collection(
     Args:
         force: with the destination ``auto``: collects although another route is recommended.
         plan: a file that says what is wanted instead.
+        send_unknown_roles: a role that looks misspelt is meant.
         line: how politely what is uploaded uses the line.
     """
     from bridge.collection import Settings as Patience
@@ -181,7 +186,7 @@ def run_collection(
     is_auto = (wanted.get("to") or settings.collection.to) == AUTO
     wanted["to"] = find_goal(settings, wanted.get("to"))
     request = build_request(settings, stamp, **wanted)
-    suggest_roles(console, request.roles)
+    check_roles(console, request.roles, send_unknown=send_unknown_roles)
     if is_auto:
         subject = find_subject(
             console,

@@ -60,7 +60,7 @@ def doctor(
 
     [bold]Examples[/bold]
 
-    pep-bridge doctor east --to '\\\\\\\\nas\\\\drop'
+    pep-bridge doctor east --to '\\\\nas\\drop'
 
     pep-bridge doctor east --to support --staging nas --json
 

@@ -16,7 +16,7 @@ from cli._words import local_time, printable, size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.collection import HistoryRow, RunRecord
+    from bridge.collection import HistoryRow, Place, RunRecord
 
 StampOption = Annotated[
     str | None,
@@ -122,7 +122,7 @@ def show(
     """
 
     def work(console: Console) -> Report:
-        from bridge.collection import Journal
+        from bridge.collection import Journal, RunState
 
         with Journal(ctx.obj.state()) as journal:
             found = journal.run(run)
@@ -130,9 +130,14 @@ def show(
         console.show(f"run        {found.id}")
         console.show(f"stamp      {found.stamp}")
         console.show(f"state      {found.state}" + (f" ({found.reason})" if found.reason else ""))
-        console.show(f"started    {local_time(found.created)}")
-        console.show(f"ended      {local_time(found.ended)}")
+        if found.state is RunState.FAILED and (fix := (found.facts.get("error") or {}).get("fix")):
+            console.show(f"fix        {fix}")
+        console.show(f"started    {local_time(found.created, seconds=True)}")
+        console.show(f"ended      {local_time(found.ended, seconds=True)}")
         console.show(f"window     {local_time(found.request.window.since)} to {local_time(found.request.window.until)}")
+        console.show(f"to         {_place(found.request.destination)}")
+        if found.request.staging is not None:
+            console.show(f"staging    {_place(found.request.staging)}")
         console.show(f"bundle     {found.facts.get('bundle') or '-'}")
         console.show(f"bundle id  {found.facts.get('bundle_id') or '-'}")
         console.show(f"type       {found.request.trigger}; roles {', '.join(found.request.roles) or 'all'}")
@@ -142,11 +147,15 @@ def show(
         for delivery in found.deliveries:
             console.show(f"delivery   {delivery.words}")
         for step in found.steps:
-            told = f"{local_time(step.at)}  {step.name}: {step.status}" + (f"  {step.detail}" if step.detail else "")
-            console.show(f"  {told}")
+            told = f"{local_time(step.at, seconds=True)}  {step.name}: {step.status}"
+            console.show(f"  {told}" + (f"  {step.detail}" if step.detail else ""))
         return Report(document)
 
     run_verb(ctx, "show", as_json, work)
+
+
+def _place(place: Place) -> str:
+    return f"{place.location} ('{place.name}')" if place.name else place.location
 
 
 _Cells = dict[str, str]

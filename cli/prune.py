@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli._console import Console, Globals, JsonOption, Report, run_verb
+from cli._options import FormerShareUsernameOption, ShareUsernameOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,7 +55,8 @@ def prune(
         bool, typer.Option("--force", help="Bundles go although no verified copy is known elsewhere.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this nothing is removed.")] = False,
-    username: Annotated[str | None, typer.Option(help="Who opens the share.", show_default=False)] = None,
+    share_username: ShareUsernameOption = None,
+    username: FormerShareUsernameOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove bundles that are over the limits: by age, by count, by size. Shows what would go; --yes removes it.
@@ -82,7 +84,7 @@ def prune(
             every_byte=every_byte,
             force=force,
             yes=yes,
-            username=username,
+            username=share_username or username,
         )
 
     run_verb(ctx, "prune", as_json, work)

@@ -16,12 +16,13 @@ from cli._options import (
     PasswordStdinOption,
     ProviderOption,
     RoleOption,
+    SendUnknownRolesOption,
     SinceOption,
     StampArgument,
     UntilOption,
     UsernameOption,
 )
-from cli._request import split, suggest_roles
+from cli._request import check_roles, split
 
 if TYPE_CHECKING:
     from bridge.endpoint import Command, Value
@@ -41,6 +42,7 @@ def send(
     since: SinceOption = None,
     until: UntilOption = None,
     role: RoleOption = None,
+    send_unknown_roles: SendUnknownRolesOption = False,
     node: NodeOption = None,
     resource_provider: ProviderOption = None,
     consent: Annotated[
@@ -70,7 +72,7 @@ def send(
         arguments: dict[str, Value] = {"FromDate": window.since, "ToDate": window.until}
         filters = {"FilterByRole": role, "FilterByNode": node, "FilterByResourceProvider": resource_provider}
         arguments |= {name: split(values) for name, values in filters.items() if values}
-        suggest_roles(console, split(role))
+        check_roles(console, split(role), send_unknown=send_unknown_roles)
         return _send(console, ctx.obj, stamp, load_script(SCRIPT).bind(arguments), consent, username, password_stdin)
 
     run_verb(ctx, "send", as_json, work)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import typer
 
+from bridge.errors import ExitCode
 from cli._console import Console, JsonOption, Report, run_verb
 from cli._options import (
     ConnectionsOption,
@@ -39,14 +42,23 @@ def stop(
     """
 
     def work(console: Console) -> Report:
-        from bridge.collection import Settings
+        from bridge.collection import RunState, Settings
         from bridge.collection import stop as stop_run
-        from cli._run import drive, find_run
+        from cli._run import drive, find_access, find_run, report_ended
         from cli._transfer import LineUse
 
+        found = find_run(ctx.obj, run)
+        if found.state.is_final:
+            ended = report_ended(console, ctx.obj, found, "nothing was stopped")
+            return replace(ended, exit_code=ExitCode.OK) if found.state is RunState.STOPPED else ended
         line = LineUse(ctx.obj, LineWishes(limit_rate, quiet_hours, connections), say=console.say)
-        found, access = find_run(
-            ctx.obj, run, console, username=username, share_username=share_username, password_stdin=password_stdin
+        access = find_access(
+            found.request,
+            ctx.obj.load().settings,
+            console,
+            username=username,
+            share_username=share_username,
+            password_stdin=password_stdin,
         )
         return drive(
             console,
@@ -61,6 +73,8 @@ def stop(
                 settings=Settings(transfer=line.settings()),
             ),
             leaving="leaving; the run is still asked to stop, and what arrived is kept",
+            run=found,
+            to_stop=True,
         )
 
     run_verb(ctx, "stop", as_json, work)

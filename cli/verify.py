@@ -8,7 +8,7 @@ import typer
 
 from bridge.errors import VerificationFailedError
 from cli._console import Console, Globals, JsonOption, Report, run_verb
-from cli._options import BundleArgument
+from cli._options import BundleArgument, FormerShareUsernameOption, ShareUsernameOption
 from cli._words import quoted
 
 if TYPE_CHECKING:
@@ -21,9 +21,8 @@ def verify(
     ctx: typer.Context,
     bundle: BundleArgument,
     fast: Annotated[bool, typer.Option("--fast", help="Compare sizes and counts only; read no payload.")] = False,
-    username: Annotated[
-        str | None, typer.Option(help="Who opens the share (its password: PEP_BRIDGE_SHARE_PASSWORD, or a prompt).")
-    ] = None,
+    share_username: ShareUsernameOption = None,
+    username: FormerShareUsernameOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle, in any store: every file is read and compared with the manifest.
@@ -35,7 +34,8 @@ def verify(
     PEP_BRIDGE_SAS=... pep-bridge verify https://account.blob.core.windows.net/logs/east-20261123T135500Z-1a2b3c4d
     """
 
-    run_verb(ctx, "verify", as_json, lambda console: check(console, ctx.obj, bundle, fast=fast, username=username))
+    owner = share_username or username
+    run_verb(ctx, "verify", as_json, lambda console: check(console, ctx.obj, bundle, fast=fast, username=owner))
 
 
 def check(

@@ -18,6 +18,7 @@ from cli._options import (
     PasswordStdinOption,
     QuietHoursOption,
     RoleOption,
+    SendUnknownRolesOption,
     ShareUsernameOption,
     StagingOption,
     StampArgument,
@@ -95,6 +96,7 @@ def start(
         bool, typer.Option("--warnings", help="Listed alerts count although they are mere warnings.")
     ] = False,
     role: RoleOption = None,
+    send_unknown_roles: SendUnknownRolesOption = False,
     staging: StagingOption = None,
     direct: DirectOption = False,
     api_version: ApiVersionOption = None,
@@ -130,7 +132,7 @@ def start(
 
     def work(console: Console) -> Report:
         from bridge.watch import read_offload_limits, read_pause, read_policy
-        from cli._request import build_request, split, suggest_roles
+        from cli._request import build_request, check_roles, split
         from cli._watching import keep_watch
 
         settings = ctx.obj.load().settings
@@ -143,9 +145,9 @@ def start(
             roles=split(role),
             direct=direct,
         )
-        suggest_roles(console, request.roles)
         if show_consent:
             return _show_consent(console, request)
+        check_roles(console, request.roles, send_unknown=send_unknown_roles)
         policy = read_policy(
             settings.watch,
             persist=persist,

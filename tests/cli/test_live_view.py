@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console as RichConsole
 
-from bridge.collection import DeliveryProgress, HashProgress, RecordArrived, RunState, StateChanged
+from bridge.collection import DeliveryProgress, HashProgress, RecordArrived, RunState, StateChanged, Warned
 from bridge.endpoint import Progress, Record, Stream
 from cli._console import Console
-from cli._live import _Lines, _Screen, _Teller
+from cli._live import KEYS, _Lines, _Screen, _Teller
 from cli._progress import Pace, pace_words
 
 MB = 1_000_000
@@ -159,17 +160,14 @@ def test_the_screen_of_a_delivery_shows_the_same_and_what_its_ctrl_c_does() -> N
 
 def collecting(percent: int, worked_s: float) -> str:
     """The screen of a collection that has worked so long and says so many percent."""
-    screen = _Screen("collect", Console(as_json=False), "Ctrl-C: detach")
+    now = time.monotonic()
+    screen = _Screen("collect", Console(as_json=False), "Ctrl-C: detach", started=now - 3600, sent=now - worked_s)
     for said in (0, percent):
         record = Record(
             Stream.PROGRESS, "", datetime.now(UTC), progress=Progress("Collecting", 0, f"role {said}", said)
         )
         screen.on_event(RecordArrived(run_id="", record=record))
-    screen.working_since -= worked_s
-    shown = RichConsole(width=120, height=40, force_terminal=False, record=True)
-    with shown.capture() as captured:
-        shown.print(screen)
-    return captured.get()
+    return drawn(screen)
 
 
 def test_a_collection_shows_the_time_left_at_the_pace_so_far() -> None:
@@ -178,3 +176,74 @@ def test_a_collection_shows_the_time_left_at_the_pace_so_far() -> None:
 
 def test_a_collection_that_has_hardly_begun_promises_no_time() -> None:
     assert "left" not in collecting(2, worked_s=100.0)
+
+
+def test_a_run_that_is_taken_over_counts_from_its_own_beginning() -> None:
+    assert drawn(_attached()).splitlines()[0].rstrip() == "attach r  starting  4:00:00"
+    screen = _attached()
+    screen.on_event(StateChanged(run_id="r", state=RunState.RUNNING))
+    screen.on_event(RecordArrived(run_id="r", record=said_percent(90)))
+    assert "at this pace about 26:00 left" in drawn(screen)
+
+
+def _attached() -> _Screen:
+    """The screen of a run that began four hours ago and worked for all but six minutes of them."""
+    now = time.monotonic()
+    return _Screen("attach r", Console(as_json=False), KEYS, started=now - 4 * 3600, sent=now - 4 * 3600 + 360)
+
+
+def said_percent(percent: int) -> Record:
+    return Record(Stream.PROGRESS, "", datetime.now(UTC), progress=Progress("Collecting", 0, "role", percent))
+
+
+def test_another_state_does_not_begin_the_pace_anew() -> None:
+    screen = _attached()
+    for state in (RunState.RUNNING, RunState.DETACHED, RunState.RUNNING):
+        screen.on_event(StateChanged(run_id="r", state=state))
+        screen.on_event(RecordArrived(run_id="r", record=said_percent(50)))
+    assert "about 3:54:00 left" in drawn(screen)
+
+
+def test_a_collection_that_is_asked_to_stop_shows_that_and_promises_nothing_else() -> None:
+    asked: list[bool] = []
+    screen = _Screen("collect", Console(as_json=False), KEYS, sent=0.0, stopping=lambda: bool(asked))
+    screen.on_event(StateChanged(run_id="r", state=RunState.RUNNING))
+    screen.on_event(RecordArrived(run_id="r", record=said_percent(50)))
+    assert "left" in drawn(screen)
+    asked.append(True)
+    shown = drawn(screen)
+    assert "running, stopping" in shown
+    assert " left" not in shown
+    assert KEYS not in shown
+    screen.on_event(StateChanged(run_id="r", state=RunState.SEALING))
+    assert "stopping" not in drawn(screen)
+
+
+def test_what_the_endpoint_said_and_the_screen_cut_off_is_said_whole_when_the_screen_is_gone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = "nobody was connected for a while: " + "the oldest records may be missing " * 5
+    screen = _Screen("attach", Console(as_json=False), KEYS)
+    for number in (0, 0, *range(15)):
+        record = Record(Stream.WARNING, f"{long} {number}", datetime.now(UTC))
+        screen.on_event(RecordArrived(run_id="r", record=record))
+    assert long not in drawn(screen, width=80)
+    screen.tell_what_was_cut()
+    said = capsys.readouterr().err
+    assert f"warning from the endpoint: {long} 0\n" in said
+    assert said.count("nobody was connected") == 10
+    assert "and 5 more" in said
+
+
+def test_a_warning_that_stands_there_as_a_line_is_not_repeated_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(as_json=False)
+    _Lines(console).on_event(Warned(run_id="r", text="the stamp has no such role"))
+    console.warn_once("the stamp has no such role")
+    console.warn_once("another one")
+    assert capsys.readouterr().err.splitlines()[1:] == ["warning: the stamp has no such role", "warning: another one"]
+
+
+def test_why_a_run_failed_is_told_once_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _Lines(Console(as_json=False))
+    lines.on_event(StateChanged(run_id="r", state=RunState.FAILED, reason="no way to azs-ercs01"))
+    assert capsys.readouterr().err.splitlines() == ["run r", "failed"]

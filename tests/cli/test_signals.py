@@ -4,48 +4,82 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from rich.console import Console as RichConsole
 
 from bridge.collection import Control
 from bridge.errors import ExitCode
 from cli._console import Console
-from cli._live import _Screen
-from cli._signals import interrupts
-from tests.support.command_line import rehearsal
+from cli._signals import LEAVING, STOPPING, interrupts, until_told_to_leave, wait
+from tests.support.command_line import ROOT, rehearsal
 
 
-def test_ctrl_c_in_the_middle_of_drawing_neither_blocks_nor_is_lost() -> None:
-    screen = _Screen("collect", Console(as_json=False), "Ctrl-C: detach")
+def test_ctrl_c_waits_for_nothing_that_its_own_thread_may_hold() -> None:
+    free = threading.Event()
     said: list[str] = []
 
     def say(text: str) -> None:
-        shown = RichConsole(width=80, height=20)
-        with shown.capture():
-            shown.print(screen)
+        assert free.wait(60), "the handler itself said it, and waits for what it has interrupted"
         said.append(text)
 
     control = Control()
     with interrupts(control, say):
-        with screen._lock:
-            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert (control.detach_asked, control.stop_asked) == (True, False)
         signal.raise_signal(signal.SIGINT)
         assert control.stop_asked
-    assert len(said) == 2
+        assert said == []
+        free.set()
+    assert said == [LEAVING, STOPPING]
 
 
-def test_ctrl_c_in_the_middle_of_a_word_is_obeyed_although_it_cannot_be_answered() -> None:
-    def say(text: str) -> None:
-        raise RuntimeError("reentrant call inside <_io.BufferedWriter>")
+BURST = """
+import faulthandler, os, pty, signal, sys, threading, time
+screen, stderr = pty.openpty()
+os.dup2(stderr, 2)
+def read():
+    while os.read(screen, 65536):
+        pass
+threading.Thread(target=read, daemon=True).start()
+faulthandler.dump_traceback_later(120, exit=True, file=sys.stdout)
+from bridge.collection import Control, RunState, StateChanged, Warned
+from cli._console import Console
+from cli._live import live_view
+from cli._signals import interrupts
+console, control = Console(False), Control()
+pressed = threading.Event()
+def press():
+    for _ in range(500):
+        time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+    pressed.set()
+with live_view(console, "t") as view, interrupts(control, console.say):
+    threading.Thread(target=press).start()
+    while not pressed.is_set():
+        view.on_event(Warned(run_id="r", text="a record of some length that is scrubbed and shortened " * 3))
+print("went on", control.detach_asked, control.stop_asked)
+"""
 
-    control = Control()
-    with interrupts(control, say):
-        signal.raise_signal(signal.SIGINT)
-    assert control.detach_asked
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: Windows has no pty, and delivers no signal of its own")
+def test_a_burst_of_interrupts_among_a_burst_of_records_stops_nothing_but_what_they_ask_for() -> None:
+    done = subprocess.run([sys.executable, "-c", BURST], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout == "went on True True\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: a real signal is sent")
+def test_a_signal_in_the_middle_of_waiting_to_leave_is_heard() -> None:
+    with until_told_to_leave() as leaving:
+        assert not leaving.wait(0.01)
+        pressing = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        pressing.start()
+        assert wait(leaving, 600)
+        pressing.join()
+        assert leaving.wait(600), "who asks again need not wait"
 
 
 def test_words_that_nobody_can_read_any_more_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
