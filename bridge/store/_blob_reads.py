@@ -149,7 +149,8 @@ class BlobReads:
     def _ask(self, connection: Connection, wanted: Wanted, version: str) -> None:
         first, last = wanted.offset + wanted.filled, wanted.offset + len(wanted.buffer) - 1
         self.limiter.spend(last - first + 1)
-        condition = f'If-Match: "{wanted.etag}"\r\n' if wanted.etag else ""
+        etag = wanted.etag or (wanted.state.etag if wanted.state else None)  # what follows a cut is of the same version
+        condition = f'If-Match: "{etag}"\r\n' if etag else ""
         access = self._access
         host = access.host if access.port in {80, 443} else f"{access.host}:{access.port}"
         connection.send(

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 from bridge.errors import (
     ApiVersionError,
@@ -97,10 +96,6 @@ class ContainerStore:
     @property
     def max_block_bytes(self) -> int:
         return (4000 if self.api_version >= _LARGE_BLOCKS_SINCE else 100) * 1024 * 1024
-
-    def blob_url(self, path: str) -> str:
-        """The address of a blob, percent-encoded and without the SAS."""
-        return f"{self.container_url}/{quote(self._name(path), safe='/~')}"
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

@@ -44,10 +44,6 @@ class SasInfo:
             return True
         return None if self.policy else False
 
-    def valid_at(self, moment: datetime) -> bool:
-        """Whether its times, as far as they can be seen, include the moment."""
-        return (self.starts is None or self.starts <= moment) and (self.expires is None or moment < self.expires)
-
 
 def sas_token(sas: Secret) -> Secret:
     """The query part of what was given: a whole URL, a token with its ``?``, or the bare token.

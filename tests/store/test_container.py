@@ -302,11 +302,6 @@ def test_a_blob_that_is_replaced_while_it_is_read_is_noticed(azurite: Azurite, c
                 reader.readinto(buffer)
 
 
-def test_the_address_of_a_blob_has_no_sas(azurite: Azurite, container: str) -> None:
-    store = opened(azurite, container, azurite.sas(container)).at("run 1")
-    assert store.blob_url("ü#1?.txt".replace("?", "")) == azurite.container_url(container) + "/run%201/%C3%BC%231.txt"
-
-
 # -- a service that is gone -------------------------------------------------------------------------------------------
 
 

@@ -163,6 +163,16 @@ def test_a_blob_that_is_replaced_meanwhile_is_named(azurite: Azurite, way: str) 
     assert failure.value.advice
 
 
+def test_what_follows_a_cut_in_the_very_first_range_is_asked_for_of_the_same_version() -> None:
+    """The first question names no version; once a part has come, the version is known."""
+    with RangeService({"a.json": 15_000}) as service, closing(store_on(service.port)) as store:
+        service.cut_after = 6000
+        with store.open_read("a.json") as reader:
+            assert rest_of(reader) == content_at(0, 15_000)
+    assert [first for _, first, _ in service.ranges] == [0, 6000]
+    assert service.conditions == [None, '"0x1"']
+
+
 def test_a_blob_that_is_removed_meanwhile_is_named(azurite: Azurite) -> None:
     name = azurite.new_container()
     with azurite.owner(name) as owner, closing(ContainerStore(azurite.container_url(name), azurite.sas(name))) as store:

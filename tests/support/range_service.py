@@ -27,6 +27,9 @@ class RangeService:
         self.blobs = dict(blobs)
         self.ranges: list[tuple[str, int, int]] = []
         self.sent: list[tuple[float, int]] = []
+        self.conditions: list[str | None] = []
+        self.cut_after: int | None = None
+        """The next answer ends after so many bytes."""
         service = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -52,7 +55,13 @@ class RangeService:
                     self._answer(416, b"", {"x-ms-error-code": "InvalidRange"})
                     return
                 service.ranges.append((name, first, last))
+                service.conditions.append(self.headers.get("If-Match"))
                 self._head(206, last - first + 1, {"Content-Range": f"bytes {first}-{last}/{size}", "ETag": '"0x1"'})
+                if service.cut_after is not None:
+                    self.wfile.write(content_at(first, service.cut_after))
+                    service.cut_after = None
+                    self.close_connection = True
+                    return
                 while first <= last:
                     part = content_at(first, min(65536, last - first + 1))
                     self.wfile.write(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -414,6 +415,24 @@ def test_a_half_written_file_is_continued_after_its_written_part_was_checked(
     assert result.resumed == 1
     # 2.5 MiB are surely good (compared by half a MiB at a time), what follows the flipped byte is written anew.
     assert 3 * MIB <= result.bytes_sent <= 3.5 * MIB + KIB
+
+
+def test_a_half_written_file_that_becomes_shorter_while_it_is_looked_at_is_somebody_elses(tmp_path: Path) -> None:
+    class Taken(FolderStore):
+        """Another delivery begins the half-written file anew, just after its size was seen."""
+
+        def partial_bytes(self, path: str) -> int:
+            return super().partial_bytes(path) + 1000
+
+    source = make_tree(tmp_path / "source", {"role.zip": MIB})
+    content = (source / "role.zip").read_bytes()
+    target = Taken(tmp_path / "target")
+    with target.open_resume("role.zip", 0, MIB) as writer:
+        writer.write(content[: MIB // 2])
+    item = TransferItem("role.zip", MIB, hashlib.sha256(content).hexdigest())
+    with pytest.raises(DeliveryFailedError, match="another transfer is writing it"):
+        transfer(FolderStore(source), target, [item])
+    assert FolderStore(tmp_path / "target").partial_bytes("role.zip") == MIB // 2, "it is left to who writes it"
 
 
 def test_of_two_copies_into_one_folder_the_second_ends_at_once_and_the_first_is_whole(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import cast
 
-from bridge.errors import NameCollisionError, StoreCorruptError, StoreUnreachableError, UnsafePathError
+from bridge.errors import NameCollisionError, StoreCorruptError, StoreError, StoreUnreachableError, UnsafePathError
 from bridge.store._buffers import aligned_buffer
 from bridge.store._protocol import PacedReads, PartialStore, Reader, Writer
 from bridge.store.transfer._arrived import Arrived, Fact
@@ -178,7 +178,14 @@ class FileCopy:
             return 0, opened.enter_context(self._delivery.open_source(item))
         with self._partials.open_read_partial(item.path) as partial:
             if item.sha256 is not None:
-                self._hash(item, partial, there, buffer, digest)
+                try:
+                    self._hash(item, partial, there, buffer, digest)
+                except SourceChanged as error:
+                    raise StoreError(
+                        store=self._delivery.target.location,
+                        detail=f"{item.path}: another transfer is writing it",
+                        fix="Wait until it has ended, then run the same command again: what has arrived is kept.",
+                    ) from error
                 return there, opened.enter_context(self._delivery.open_source(item, there))
             reader = opened.enter_context(self._delivery.open_source(item))
             good = self._compare(item, reader, partial, end=there, buffer=buffer, digest=digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -114,7 +115,8 @@ class TransferJournal:
         """Closes it and removes its file: the delivery is done, and a later one must look at the target anew."""
         self.close()
         for ending in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+            with suppress(OSError):  # Windows keeps what another process has open; it is memory only
+                self._path.with_name(self._path.name + ending).unlink()
 
     def close(self) -> None:
         with self._lock:

@@ -72,10 +72,6 @@ class Tally:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    @property
-    def waiting_events(self) -> int:
-        return len(self._events)
-
     def take_events(self) -> list[TransferEvent]:
         with self._lock:
             taken = list(self._events)
@@ -106,10 +102,6 @@ class Tally:
         recent = list(self._samples)[-_RECENT:]
         total_s = sum(elapsed_s for elapsed_s, _ in recent)
         return sum(elapsed_s * rate for elapsed_s, rate in recent) / total_s if total_s else 0.0
-
-    def totals_known(self, bytes_total: int, files_total: int) -> None:
-        with self._lock:
-            self._bytes_total, self._files_total = bytes_total, files_total
 
     def progress(self, connections: int, paused_until: datetime | None, *, complete: bool = False) -> Progress:
         with self._lock:
