@@ -249,7 +249,8 @@ class _Screen:
             case events.Landed():
                 return _after_landed(seen, event)
             case events.LineChanged():
-                return replace(seen, line=f"{event.state} {event.detail}".strip())
+                told = f"{event.state}: {event.detail}" if event.detail else str(event.state)
+                return replace(seen, line="" if event.state == "up" else told)
             case events.Warned():
                 return self._with_message(seen, "warning", event.text)
             case events.DeliveryProgress() | events.HashProgress():
@@ -306,8 +307,7 @@ class _Screen:
         yield Text(f"{self._title}  {state}  {elapsed}", style="bold", overflow="ellipsis", no_wrap=True)
         yield from self._draw_progress(seen, stopping=stopping)
         if seen.line:
-            line_style = "" if seen.line.startswith("up") else "yellow"
-            yield Text(f"line: {seen.line}", style=line_style, overflow="ellipsis", no_wrap=True)
+            yield Text(f"line {seen.line}", style="yellow", overflow="ellipsis", no_wrap=True)
         if seen.moving:
             yield Text(self._clean(seen.moving), overflow="ellipsis", no_wrap=True)
         if seen.retrying:

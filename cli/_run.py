@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bridge.errors import ExitCode, UsageError
@@ -29,15 +30,25 @@ def drive(
     leaving: str | None = None,
     run: RunRecord | None = None,
     to_stop: bool = False,
+    state_dir: Path,
 ) -> Report:
     """Runs something that has an outcome, with its view, its keys and its Ctrl-C, and tells the outcome."""
     outcome = show_live(console, title, line, work, leaving=leaving, run=run, to_stop=to_stop)
-    return report_of(console, outcome)
+    return report_of(console, outcome, state_dir)
 
 
-def report_of(console: Console, outcome: Outcome) -> Report:
+def report_of(console: Console, outcome: Outcome, state_dir: Path) -> Report:
     """Tells an outcome; returns how the verb ends with it."""
+    from bridge.collection import Journal, RunState
+
+    if outcome.state is RunState.STOPPED:
+        console.say(f"run {outcome.run_id} was stopped; what arrived is kept")
     tell(console, outcome)
+    if outcome.state is RunState.STOPPED:
+        with Journal(state_dir) as journal:
+            rests = journal.cool_down_until(journal.run(outcome.run_id).stamp)
+        if rests is not None and rests > datetime.now(UTC):
+            console.say(f"the stamp rests until {local_time(rests, seconds=True)}; before that no collection starts")
     return Report(outcome.to_json(), outcome.exit_code, list(outcome.errors))
 
 
@@ -130,7 +141,7 @@ def report_ended(console: Console, options: Globals, run: RunRecord, nothing: st
 
     why = f": {run.reason}" if run.reason else ""
     console.say(f"run {run.id} has ended already ({run.state}{why}; {local_time(run.ended)}); {nothing}")
-    return report_of(console, show(run.id, state_dir=options.state()))
+    return report_of(console, show(run.id, state_dir=options.state()), options.state())
 
 
 def find_access(

@@ -74,6 +74,7 @@ def attach(
                 settings=Settings(transfer=line.settings()),
             ),
             run=found,
+            state_dir=ctx.obj.state(),
         )
 
     run_verb(ctx, "attach", as_json, work)

@@ -221,4 +221,5 @@ def run_collection(
             break_lock=break_lock,
             settings=Patience(transfer=use.settings()),
         ),
+        state_dir=options.state(),
     )

@@ -67,7 +67,9 @@ def simulate(
         Path | None,
         typer.Option(help="The only folder below which the stamp may write with -OutputPath.", show_default="none"),
     ] = None,
-    smb_port: Annotated[int, typer.Option(help="The port of SMB shares: a UNC path has none.")] = 445,
+    smb_port: Annotated[
+        int, typer.Option(help="The port at which the stamp reaches every SMB share: a UNC path has none.")
+    ] = 445,
     blob_api_version: Annotated[
         str, typer.Option(help="The API version that the stamp itself speaks to blob storage.")
     ] = "2019-02-02",

@@ -74,6 +74,7 @@ def stop(
             ),
             leaving="leaving; the run is still asked to stop, and what arrived is kept",
             run=found,
+            state_dir=ctx.obj.state(),
             to_stop=True,
         )
 

@@ -201,6 +201,67 @@ def test_a_misspelt_role_is_answered_with_the_one_that_was_meant(tmp_path: Path)
     assert "'Gizmo'; did" not in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["collect", "send", "watch"])
+def test_a_role_that_looks_misspelt_is_not_sent_where_nobody_can_be_asked(tmp_path: Path, verb: str) -> None:
+    before = ["--config", str(stamp_of(tmp_path)), "--state-dir", str(tmp_path / "state")]
+    to = [] if verb == "send" else ["--to", str(tmp_path)]
+    done = pep_bridge(*before, verb, "east", *to, "--role", "Storag,Gizmo")
+    assert done.returncode == ExitCode.USAGE
+    assert "'Storag' (did you mean Storage?). Nothing was sent." in done.stderr
+    assert "Gizmo" not in done.stderr, "a role unlike any other is the stamp's to judge"
+    assert "--send-unknown-roles" in done.stderr
+    meant = pep_bridge(*before, verb, "east", *to, "--role", "Storag", "--send-unknown-roles")
+    assert "Storag" not in meant.stderr
+    assert "user name" in meant.stderr or "onsent" in meant.stderr, "it goes on to what else is needed"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: Windows has no pty")
+def test_a_role_that_looks_misspelt_is_asked_for_in_a_terminal_and_no_is_the_default(tmp_path: Path) -> None:
+    from tests.support.terminals import terminal
+
+    before = ["--config", str(stamp_of(tmp_path)), "--state-dir", str(tmp_path / "state")]
+    with terminal(*before, "collect", "east", "--to", str(tmp_path), "--role", "Storag") as screen:
+        screen.wait_for("did you mean Storage?", "[y/N]")
+        screen.type("\n")
+        assert screen.wait() == ExitCode.USAGE
+        assert "Nothing was sent." in screen.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: Windows has no pty")
+def test_ctrl_c_at_a_question_is_an_interrupt_and_no_defect(tmp_path: Path) -> None:
+    from tests.support.terminals import terminal
+
+    config = tmp_path / "config.toml"
+    config.write_text("[stamps.east]\nendpoints = ['127.0.0.1']\nusername = 'A\\B'\n".replace("A\\B", "admin"))
+    before = ["--config", str(config), "--state-dir", str(tmp_path / "state")]
+    with terminal(*before, "collect", "east", "--to", str(tmp_path)) as screen:
+        screen.wait_for("assword")
+        screen.type("\x03")
+        assert screen.wait() == ExitCode.INTERRUPTED, screen.text
+    assert not (tmp_path / "state" / "errors").exists()
+
+
+def test_a_file_as_the_destination_is_named(tmp_path: Path) -> None:
+    (tmp_path / "hosts").touch()
+    before = ["--config", str(stamp_of(tmp_path)), "--state-dir", str(tmp_path / "state")]
+    for place in (tmp_path / "hosts", tmp_path / "hosts" / "below"):
+        done = pep_bridge(*before, "collect", "east", "--to", str(place))
+        assert done.returncode == ExitCode.USAGE
+        assert f"{place} cannot hold bundles: {tmp_path / 'hosts'} is a file." in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["verify", "prune"])
+def test_who_opens_a_share_has_one_name_and_the_former_one_is_still_taken(tmp_path: Path, verb: str) -> None:
+    limits = ["--keep", "1"] if verb == "prune" else []
+    page = pep_bridge(verb, "--help").stdout
+    assert "--share-username" in page
+    assert "--username" not in page.replace("--share-username", "")
+    for option in ("--share-username", "--username"):
+        before = ["--state-dir", str(tmp_path), verb, "smb://127.0.0.1:1/share", *limits]
+        done = pep_bridge(*before, option, "somebody", "--json")
+        assert "somebody" in done.stderr + done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("run", "--list"), ("watch", "alerts", "--json")])
 def test_a_reader_that_has_seen_enough_is_no_error(arguments: tuple[str, ...]) -> None:
     reading, writing = os.pipe()

@@ -49,8 +49,9 @@ def test_text_is_wrapped_and_commands_are_not(page: HelpPage, width: int) -> Non
     assert all(one_word), long
 
 
-def test_a_path_of_a_share_is_shown_as_it_is_typed() -> None:
-    assert "--to '\\\\nas\\drop'" in run("collect", "--help").stdout
+@pytest.mark.parametrize("verb", ["collect", "doctor"])
+def test_a_path_of_a_share_is_shown_as_it_is_typed(verb: str) -> None:
+    assert "--to '\\\\nas\\drop'" in run(verb, "--help").stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
