@@ -210,6 +210,16 @@ class CommandFailedError(EndpointError):
     fix = "These are the endpoint's own words; 'pep-bridge doctor STAMP --to DEST' checks stamp and destination."
 
 
+class OutputRefusedError(EndpointError):
+    """The endpoint cannot write to {where}: {detail}"""
+
+    exit_code = ExitCode.PREFLIGHT
+    fix = (
+        "The ERCS machine itself must be able to write there: give a share that it reaches, with an account that may"
+        " write on the share and in its folder. It does not see the folders of this machine."
+    )
+
+
 class SessionLostError(EndpointError):
     """The session with {host} was lost and could not be had back in time: {detail}"""
 

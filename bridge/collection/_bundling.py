@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 
 from bridge.collection._context import RunContext
 from bridge.collection._finish import Finished, Finisher
 from bridge.collection._outcome import facts_of
-from bridge.collection._plan import Way, choose_way
+from bridge.collection._plan import PAYLOAD, Way, choose_way
 from bridge.collection._states import RunState
 from bridge.collection._work import cancelling
 from bridge.errors import (
@@ -20,7 +21,7 @@ from bridge.errors import (
     StoreError,
     UnsafePathError,
 )
-from bridge.store import FolderTree, Store
+from bridge.store import Entry, FolderTree, Store
 
 
 class Bundling:
@@ -48,7 +49,7 @@ class Bundling:
             with journal.step(context.run.id, "deliver"), cancelling(asked) as cancel:
                 finished = self._finisher(cancel).deliver_and_seal(staging, target, journal.state_dir)
         except InterruptedRunError:
-            if not asked.to_stop:
+            if not (asked.to_stop or context.control.wait_for_stop(context.settings.second_thoughts_s)):
                 raise
             journal.note_delivery(name, target.location, "failed", error="it was stopped")
             self._give_the_delivery_up(staging)
@@ -75,13 +76,17 @@ class Bundling:
         and does not fail the run. What was left out of the delivery has no other copy: then all stays."""
         context = self._context
         place, location = context.output_store(), staging.location
+        if context.run.facts.get("end", {}).get("how", "ended") != "ended":
+            context.warn(f"the staging copy is kept ({location}): the collection may still write to it")
+            context.note(staging=location)
+            return
         unsafe: list[UnsafePathError] = []
         try:
             with context.journal.step(context.run.id, "remove the staging copy"):
-                delivered = {entry.path for entry in target.list()}
+                delivered = {entry.path: entry.size_bytes for entry in target.list()}
                 entries = list(staging.list(on_unsafe=unsafe.append))
                 left = [error.fields["path"] for error in unsafe]
-                left += [entry.path for entry in entries if entry.path not in delivered]
+                left += [entry.path for entry in entries if not _is_delivered(entry, delivered)]
                 if not left:
                     for entry in entries:
                         staging.remove(entry.path)
@@ -153,6 +158,13 @@ class Bundling:
             warn_once=context.warn_once,
             cancel=cancel,
         )
+
+
+def _is_delivered(entry: Entry, delivered: Mapping[str, int]) -> bool:
+    """Whether a file of the staging copy is there as it is now: one of the payload may have grown since. The bundle's
+    own files may differ between its two copies."""
+    size_bytes = delivered.get(entry.path)
+    return size_bytes == entry.size_bytes or (size_bytes is not None and not entry.path.startswith(f"{PAYLOAD}/"))
 
 
 class _Asked:

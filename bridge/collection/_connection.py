@@ -175,13 +175,19 @@ class Connection:
         context.note(lost={"at": written(context.ports.now()), "error": context.scrubber.text(str(error))})
 
     def is_overdue(self) -> bool:
-        """Whether the collection should have ended long ago. A clock that is set forward stops none that this process
-        has seen begin."""
+        """Whether the collection should have ended long ago."""
+        return self.left_s() < 0
+
+    def left_s(self) -> float:
+        """For how long the collection may still work. A clock that is set forward ends none that this process has seen
+        begin."""
         context = self._context
         sent = context.command_sent()
         latest = context.latest_end(sent)
-        seen_s = None if self._sent_at is None else time.monotonic() - self._sent_at
-        return context.ports.now() > latest and (seen_s is None or seen_s >= (latest - sent).total_seconds())
+        by_the_clock_s = (latest - context.ports.now()).total_seconds()
+        if self._sent_at is None:
+            return by_the_clock_s
+        return max(by_the_clock_s, (latest - sent).total_seconds() - (time.monotonic() - self._sent_at))
 
     # -- its line -----------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from bridge.collection._watch import OutputFolder, Snapshot
 from bridge.collection._work import Control
 from bridge.errors import BridgeError, ExitCode, JournalError, StoreError
 from bridge.secrets import Credential, Secret
-from bridge.store import Store
+from bridge.store import FolderTree, Store
 
 _STOP_LOOK_S = 1.0
 _TICK_S = 0.25
@@ -155,6 +155,16 @@ class RunContext:
         if place.text not in self._stores:
             self._stores[place.text] = self.ports.open_store(place, secret)
         return self._stores[place.text]
+
+    def remove_empty_bundle(self) -> None:
+        """Where nothing arrived, no folder of the run is left either."""
+        store = self.output_store()
+        if not isinstance(store, FolderTree):
+            return
+        try:
+            store.clear_folder(self.run.bundle_name)
+        except StoreError as error:
+            self.warn(f"the empty folder {self.run.bundle_name} could not be removed: {error}")
 
     def close_stores(self) -> None:
         for store in self._stores.values():

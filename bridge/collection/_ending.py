@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from bridge.collection._connection import Connection
@@ -17,19 +18,29 @@ from bridge.errors import (
     BridgeError,
     EndpointError,
     InterruptedRunError,
+    OutputRefusedError,
     SessionLostError,
     StampBusyError,
+    StoreError,
+    StoreFullError,
     TimeLimitError,
 )
 
+_CLOCK_MOVED = timedelta(minutes=1)
 _COLLECTION_IN_PROGRESS = "LogCollectionInProgress"
 # INVENTED by the simulated stamp: what two collections at once do on a real one is not public.
+_DISK_FULL = "There is not enough space on the disk"  # .NET's words for ERROR_DISK_FULL; the endpoint speaks en-US
+_CANNOT_WRITE = frozenset(
+    {"System.UnauthorizedAccessException", "System.IO.DirectoryNotFoundException", "System.IO.IOException"}
+)
+_REFUSALS = frozenset({"PermissionDenied", "AuthenticationError", "SecurityError"})  # ErrorCategory
 _HOW_IT_WAS_LOST = {
     Waited.ENDED: "the output log says that the collection has ended",
     Waited.STILL: "nothing has changed in the output folder for a while: it has stalled, or ended",
     Waited.OVERDUE: "the time limit has passed",
     Waited.INTERRUPTED: "it was to be stopped; whether it still runs on the endpoint is not known",
 }
+_STOPPED_ALL_THE_SAME = "ended on the endpoint, as it was to be stopped"
 
 
 class Ending:
@@ -50,18 +61,21 @@ class Ending:
         if overdue:
             context.errors.append(self._time_limit("what had arrived is kept"))
         elif end.failure is not None and end.state == "failed":
-            document["failure"] = end.failure.to_json()
-            context.errors.append(_as_busy(end, context.run.stamp) or end.failure)
+            failure = _as_busy(end, context.run.stamp) or self._as_refused_output(end) or end.failure
+            document["failure"] = failure.to_json()
+            context.errors.append(failure)
         context.note_end(end=context.scrubber.value(document), command_ended=written(context.ports.now()))
         self.settle_and_free()
 
-    def output_ended(self, waited: Waited, error: SessionLostError) -> None:
-        """The session was lost; only the output folder could tell."""
+    def output_ended(self, waited: Waited, error: SessionLostError, *, was_stopped: bool = False) -> None:
+        """The session was lost; only the output folder could tell. ``was_stopped``: the endpoint has ended it since, as
+        it was asked to, and the collection with it."""
         context = self._context
-        context.warn(f"the session was lost and {_HOW_IT_WAS_LOST[waited]}")
+        context.warn(f"the session was lost and {_STOPPED_ALL_THE_SAME if was_stopped else _HOW_IT_WAS_LOST[waited]}")
         state = "stopped" if waited is Waited.INTERRUPTED else "lost"
+        how = Waited.ENDED if was_stopped else waited
         context.note_end(
-            end={"state": state, "how": str(waited), "detail": str(error)}, command_ended=written(context.ports.now())
+            end={"state": state, "how": str(how), "detail": str(error)}, command_ended=written(context.ports.now())
         )
         self.settle_and_free()
 
@@ -135,14 +149,28 @@ class Ending:
             if context.run.facts["end"].get("how", "ended") == "ended":
                 self._locks.release(cool_down_until=cool_down_until)
             else:
+                until = self._locked_until()
                 self._locks.leave()
-                until = context.latest_end(context.command_sent())
                 context.note(on_stamp_until=written(until))  # for whoever collects to another place, without our lock
                 context.warn(f"the collection may still run: the stamp stays locked until {until:%Y-%m-%d %H:%M:%SZ}")
         context.note(stamp_freed=True)
 
+    def _locked_until(self) -> datetime:
+        """Until when the lock holds; written anew where the clock was set forward since the command was sent."""
+        context = self._context
+        latest = context.latest_end(context.command_sent())
+        until = max(latest, context.ports.now() + timedelta(seconds=self._connection.left_s()))
+        if until > latest + _CLOCK_MOVED:
+            try:
+                self._locks.expect_work_until(until)
+            except (StampBusyError, StoreError) as error:
+                context.warn(f"the lock of this stamp could not be renewed: {error}")
+        return until
+
     def _nothing_arrived(self, state: str) -> None:
         context = self._context
+        if context.run.facts["end"].get("how", "ended") == "ended":
+            context.remove_empty_bundle()
         if state == "stopped":
             context.move(RunState.STOPPED, "stopped before anything arrived")
             return
@@ -158,6 +186,17 @@ class Ending:
             return SessionLostError(host=facts.get("endpoint"), detail="the collection left no output")
         failure = facts["end"].get("failure") or {}
         return EndpointError(detail=failure.get("message") or "the collection left no output")
+
+    def _as_refused_output(self, end: CommandEnd) -> BridgeError | None:
+        """An error that is about the place that the endpoint was to write to: it names the run's own folder there."""
+        error, context = end.error, self._context
+        if error is None or context.run.bundle_name not in f"{error.message} {error.target}":
+            return None
+        if _DISK_FULL in error.message:
+            return StoreFullError(store=context.output_store().location, detail=f"the endpoint says: {error.message}")
+        if error.exception_type in _CANNOT_WRITE or error.category in _REFUSALS:
+            return OutputRefusedError(where=context.output_store().location, detail=error.message)
+        return None
 
     def _time_limit(self, detail: str) -> TimeLimitError:
         minutes = self._context.run.request.timeout_minutes

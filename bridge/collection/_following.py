@@ -151,8 +151,7 @@ class Following:
         """Windows ends a session that nobody attended for its idle time-out, and what runs in it."""
         context = self._context
         idle_s = (context.run.facts.get("session") or {}).get("idle_timeout_s")
-        left_s = (context.latest_end(context.command_sent()) - context.ports.now()).total_seconds()
-        if isinstance(idle_s, int) and idle_s < left_s:
+        if isinstance(idle_s, int) and idle_s < self._connection.left_s():
             hours = f"{idle_s / 3600:.1f}".removesuffix(".0")
             context.warn(f"the endpoint keeps a session for {hours} hours without anybody: attach before that")
 
@@ -164,12 +163,11 @@ class Following:
         connection.lose(error)
         context.tell(LineChanged(run_id=context.run.id, state="lost", detail=str(error)))
         context.warn(f"the session is lost ({error}); {connection.who_answers()}; the output folder is watched instead")
-        left_s = (context.latest_end(context.command_sent()) - context.ports.now()).total_seconds()
         waited = wait_for_output(
             context.output,
             poll_s=context.settings.watch_s,
             still_s=context.settings.stall_s,
-            deadline_s=max(0.0, left_s),
+            deadline_s=max(0.0, connection.left_s()),
             interrupted=lambda seconds: context.wait(seconds) or connection.ask_again(),
             from_now=False,
         )
@@ -189,7 +187,8 @@ class Following:
             StopUnconfirmedError: it could not be told.
         """
         context, connection = self._context, self._connection
-        if not connection.gone:
+        is_known = not connection.gone
+        if is_known:
             try:
                 connection.end_on_the_endpoint()
             except EndpointError as failure:
@@ -197,7 +196,7 @@ class Following:
                 raise StopUnconfirmedError(
                     run=context.run.id, host=context.run.facts.get("endpoint"), detail=str(failure)
                 ) from failure
-        self._ending.output_ended(Waited.INTERRUPTED, error)
+        self._ending.output_ended(Waited.INTERRUPTED, error, was_stopped=is_known)
 
     # -- what arrives -------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from bridge.collection._locks import StampLocks
 from bridge.collection._plan import Plan, Way, plan_run
 from bridge.collection._preflight import check_place, make_output_folder
 from bridge.collection._states import RunState
-from bridge.errors import EndpointUnreachableError, SessionGoneError, SessionLostError, StampBusyError
+from bridge.errors import EndpointError, EndpointUnreachableError, SessionGoneError, SessionLostError, StampBusyError
 
 
 class Preparing:
@@ -94,7 +94,11 @@ class Preparing:
         if plan.way is not Way.DIRECT:
             make_output_folder(store, context.output_folder)
         self._locks.expect_work_until(context.latest_end(context.ports.now()))
-        connection.send(plan)
+        try:
+            connection.send(plan)
+        except EndpointError:
+            context.remove_empty_bundle()
+            raise
         context.move(RunState.RUNNING)
 
     def _never_ran(self) -> bool:

@@ -117,20 +117,36 @@ class _Pump:
     def __init__(self, command: RunningCommand) -> None:
         self.items: queue.Queue[Record | Exception | None] = queue.Queue(_QUEUED_RECORDS)
         self._command = command
+        self._unwanted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
         self._thread.start()
 
     def join(self) -> None:
         self._thread.join()
 
+    def give_up(self) -> None:
+        """Nobody takes its items any more: it ends with the next record, or when its session does."""
+        self._unwanted.set()
+
     def _run(self) -> None:
         try:
             for record in self._command.records():
-                self.items.put(record)
+                if not self._put(record):
+                    return
         except Exception as error:  # raised again by the thread that waits
-            self.items.put(error)
+            self._put(error)
         else:
-            self.items.put(None)
+            self._put(None)
+
+    def _put(self, item: Record | Exception | None) -> bool:
+        """Whether there was room for it before it was unwanted."""
+        while not self._unwanted.is_set():
+            try:
+                self.items.put(item, timeout=_TICK_S)
+            except queue.Full:
+                continue
+            return True
+        return False
 
 
 def follow(
@@ -151,6 +167,21 @@ def follow(
         BridgeError: the endpoint's session failed in a way that waiting does not mend.
     """
     pump = _Pump(command)
+    try:
+        return _follow(pump, command, on_record=on_record, leave=leave, insist=insist, stop_s=stop_s)
+    finally:
+        pump.give_up()
+
+
+def _follow(
+    pump: _Pump,
+    command: RunningCommand,
+    *,
+    on_record: Callable[[Record], None],
+    leave: Callable[[], Leave],
+    insist: Callable[[], None],
+    stop_s: float,
+) -> CommandEnd | Lost:
     left = Leave.STAY
     insist_at = math.inf
     while True:

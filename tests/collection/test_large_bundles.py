@@ -79,10 +79,11 @@ def test_the_memory_of_a_delivery_does_not_depend_on_how_many_files_there_are(tm
 def test_of_many_missing_files_the_first_is_named_and_the_rest_are_counted(tmp_path: Path) -> None:
     source = sealed(tmp_path, 2_500)
     source.count = 1_200
+    far = FolderStore(tmp_path / "far")
     with pytest.raises(VerificationFailedError, match=r"00001200\.log is missing, and 1299 more"):
         deliver(
             Place.parse(str(source.root)),
-            Place.parse(str(tmp_path / "far")),
+            Place.parse(far.location),
             state_dir=tmp_path / "state",
-            open_store=lambda place, secret: source if place.location == str(source.root) else FolderStore(tmp_path),
+            open_store=lambda place, secret: source if place.location == str(source.root) else far,
         )

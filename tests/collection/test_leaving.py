@@ -280,6 +280,25 @@ def test_stop_while_it_delivers_gives_the_delivery_up_and_keeps_the_sealed_stagi
     assert verified(outcome)
 
 
+def test_a_second_interrupt_while_it_delivers_gives_the_delivery_up(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    request, slow = slow_delivery(tmp_path, endpoint)
+    at_work = operator(access, state_dir, endpoint, second_thoughts_s=HOURS, **slow)
+    second = threading.Timer(1.0, at_work.control.stop)  # by then the first one is being heeded
+
+    def press_twice() -> None:
+        at_work.control.detach()
+        second.start()
+
+    at_work.when(lambda event: isinstance(event, DeliveryProgress), press_twice)
+    outcome = at_work.collect(request)
+    second.join()
+    assert (outcome.state, outcome.exit_code) == (RunState.STOPPED, ExitCode.INTERRUPTED), outcome
+    assert outcome.bundle == str(tmp_path / "near" / outcome.bundle_name)
+    assert verified(outcome)
+
+
 def test_a_stopped_collection_is_delivered_all_the_same(
     tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
 ) -> None:
@@ -322,6 +341,9 @@ def test_stop_of_a_lost_collection_is_confirmed_by_the_endpoint_when_it_is_back(
     assert (outcome.state, outcome.exit_code) == (RunState.STOPPED, ExitCode.INTERRUPTED), outcome
     assert all(each.end is not None for each in endpoint.collections.values())
     assert verified(outcome)
+    assert not any("may still run" in text for text in outcome.warnings)
+    with Journal(state_dir) as journal:
+        assert "on_stamp_until" not in journal.run(outcome.run_id).facts
 
 
 def test_a_stop_that_the_endpoint_does_not_heed_ends_its_session(

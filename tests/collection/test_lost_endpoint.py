@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from bridge.collection import (
     Event,
     Journal,
     Landed,
+    LineChanged,
     Outcome,
+    Place,
     RecordArrived,
     Request,
     RunState,
@@ -28,10 +31,12 @@ from bridge.collection import (
     collect,
 )
 from bridge.collection._watch import OutputFolder, Waited, wait_for_output
-from bridge.errors import AuthenticationFailedError, ExitCode, StoreError, StoreUnreachableError
+from bridge.collection._work import Leave, follow
+from bridge.endpoint import Record, Stream
+from bridge.errors import AuthenticationFailedError, ExitCode, JournalError, StoreError, StoreUnreachableError
 from bridge.store import Entry, FolderStore, UnsafeNameHandler
-from tests.support.fake_endpoint import FakeEndpoint, fake_ports, wait_until
-from tests.support.runs import QUICK
+from tests.support.fake_endpoint import FakeEndpoint, FakeRunning, fake_ports, wait_until
+from tests.support.runs import QUICK, make_request
 
 PATIENT_LINE = replace(QUICK, line_patience_s=0.1, line_deadline_s=3600.0, attach_deadline_s=3600.0, stall_s=1.5)
 
@@ -270,6 +275,111 @@ def test_a_session_that_could_not_be_ended_on_a_broken_line_is_ended_by_the_next
     with Journal(state_dir) as journal:
         assert "opening" not in journal.run(first.run_id).facts
     endpoint.join()
+
+
+class Clock:
+    """A clock that is set a day forward as soon as the session is lost."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, LineChanged) and event.state == "lost":
+            self.ahead = timedelta(days=1)
+
+
+def test_a_clock_that_is_set_forward_ends_no_collection_whose_session_is_lost(
+    request_to: Request, access: Access, state_dir: Path
+) -> None:
+    clock = Clock()
+    endpoint = FakeEndpoint({f"Storage-{number}.zip": b"z" for number in range(5)}, pause_s=0.3)
+    endpoint.lose_after_records, endpoint.gone = 1, True
+    ports = replace(fake_ports(endpoint), now=clock.now)
+    request = replace(request_to, roles=("Storage",))
+    outcome = collect(
+        request, access, state_dir=state_dir, settings=replace(QUICK, stall_s=60), ports=ports, on_event=clock.note
+    )
+    endpoint.join()
+    assert clock.ahead
+    assert (outcome.state, outcome.file_count) == (RunState.DONE, 6), outcome
+
+
+def test_a_clock_that_is_set_forward_frees_no_stamp_whose_collection_may_still_run(
+    request_to: Request, access: Access, state_dir: Path, tmp_path: Path
+) -> None:
+    clock = Clock()
+    endpoint = FakeEndpoint(ends_log=False)
+    endpoint.lose_after_records, endpoint.gone = 1, True
+    ports = replace(fake_ports(endpoint), now=clock.now)
+    lost = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=ports, on_event=clock.note)
+    assert any("may still run" in text for text in lost.warnings)
+    for place, journal in ((tmp_path / "elsewhere", state_dir), (tmp_path / "bundles", tmp_path / "other")):
+        second = collect(
+            make_request(place), access, state_dir=journal, settings=QUICK, ports=ports, on_event=clock.note
+        )
+        assert second.exit_code is ExitCode.BUSY, second
+    assert len(endpoint.sent) == 1
+    endpoint.join()
+
+
+def test_a_staging_copy_is_kept_while_the_collection_may_still_write_to_it(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.lose_after_records, endpoint.gone = 1, True
+    request = make_request(tmp_path / "far", staging=Place.parse(str(tmp_path / "near")), remove_staging=True)
+    outcome = run(request, access, state_dir, endpoint, settings=QUICK)
+    assert outcome.bundle == str(tmp_path / "far" / outcome.bundle_name)
+    assert outcome.staging == str(tmp_path / "near" / outcome.bundle_name)
+    assert any("may still write to it" in text for text in outcome.warnings)
+    assert len(list(Path(outcome.staging).rglob("*.zip"))) == 2
+
+
+class Growing(FolderStore):
+    """A far place; as soon as the bundle there is looked through as a whole, a file of the near one grows."""
+
+    def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
+        if not prefix and "far" in self.location and (Path(self.location) / "bagit.txt").exists():
+            near = Path(self.location.replace("far", "near"))
+            for path in near.rglob("Storage-*.zip"):
+                with path.open("ab") as file:
+                    file.write(b"and more")
+        return super().list(prefix, on_unsafe=on_unsafe)
+
+    def at(self, path: str) -> FolderStore:
+        return Growing(Path(self.location) / path)
+
+
+def test_a_file_that_grew_after_it_was_delivered_keeps_the_staging_copy(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.ends_log = True
+    request = make_request(tmp_path / "far", staging=Place.parse(str(tmp_path / "near")), remove_staging=True)
+    outcome = run(request, access, state_dir, endpoint, settings=QUICK, store=Growing)
+    assert outcome.staging == str(tmp_path / "near" / outcome.bundle_name), outcome
+    assert any("Storage-AzS-XRP01-1.zip" in text and "is kept" in text for text in outcome.warnings)
+    [grown] = Path(outcome.staging).rglob("Storage-*.zip")
+    assert grown.read_bytes().endswith(b"and more")
+
+
+def test_records_that_nobody_takes_any_more_hold_no_thread() -> None:
+    class Endless(FakeRunning):
+        def __init__(self) -> None:
+            self.endpoint = "AzS-ERCS01"
+
+        def records(self) -> Iterator[Record]:
+            while True:
+                yield Record(Stream.OUTPUT, "more", datetime.now(UTC))
+
+    def refuse(record: Record) -> None:
+        raise JournalError(path="journal", detail="it is locked")
+
+    before = set(threading.enumerate())
+    with pytest.raises(JournalError):
+        follow(Endless(), on_record=refuse, leave=lambda: Leave.STAY, insist=lambda: None, stop_s=1)
+    wait_until(lambda: set(threading.enumerate()) <= before)
 
 
 def _pause(seconds: float) -> bool:

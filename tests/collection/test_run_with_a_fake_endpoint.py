@@ -356,7 +356,7 @@ def test_a_staging_copy_beside_which_something_else_landed_is_not_removed(
     assert not (Path(str(outcome.bundle)) / "stranger.zip").exists()
     assert outcome.staging_removed is None
     assert (Path(str(outcome.staging)) / "stranger.zip").read_bytes() == b"x"
-    assert any("stranger.zip" in text and "is kept" in text for text in outcome.warnings)
+    assert any("stranger.zip" in text and "is kept" in text for text in outcome.warnings), outcome.warnings
 
 
 def test_a_staging_copy_that_was_half_removed_by_a_killed_process_does_not_change_the_delivered_bundle(
