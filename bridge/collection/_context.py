@@ -117,6 +117,10 @@ class RunContext:
         locked = self.run.state is RunState.LOCKED
         return self.run.state.is_collecting or (locked and bool(self.run.facts.get("session")))
 
+    def may_have_locks(self) -> bool:
+        """Whether locks may stand in this run's name though nothing was sent: a process that took them was killed."""
+        return self.run.state in {RunState.PREFLIGHTED, RunState.LOCKED}
+
     def is_over(self, run_id: str) -> bool:
         """Whether this journal knows that a run has ended, and that nothing of it can be left on the stamp."""
         for run in self.journal.runs(stamp=self.run.stamp):

@@ -76,5 +76,5 @@ class Driver:
             context.pause = error.exit_code
             return
         with suppress(JournalError):
-            self._locks.release(cool_down_until=None)
+            self._locks.release(cool_down_until=None, whoever_took_them=context.may_have_locks())
             context.fail(error)

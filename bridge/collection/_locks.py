@@ -99,7 +99,10 @@ class StampLocks:
                     " until the collection must have ended, or take the lock with --break-lock"
                 )
 
-    def release(self, *, cool_down_until: datetime | None) -> None:
+    def release(self, *, cool_down_until: datetime | None, whoever_took_them: bool = False) -> None:
+        """Gives them back; with ``whoever_took_them`` also those that a process took which was killed since."""
+        if whoever_took_them and not self._tried:
+            self._away = self._in_order()
         while self._held:
             lock = self._held.pop()
             try:

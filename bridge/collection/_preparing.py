@@ -143,7 +143,7 @@ class Preparing:
         context = self._context
         if not (context.stop_asked() or context.control.detach_asked):
             return False
-        self._locks.release(cool_down_until=None)
+        self._locks.release(cool_down_until=None, whoever_took_them=context.may_have_locks())
         context.move(RunState.STOPPED, "stopped before the collection began")
         return True
 

@@ -242,6 +242,40 @@ def test_a_lock_that_could_not_be_given_back_is_tried_once_more_at_the_end_of_th
     assert run(request_to, access, tmp_path / "other", endpoint).state is RunState.DONE
 
 
+@pytest.mark.parametrize("reached", [RunState.PREFLIGHTED, RunState.LOCKED])
+def test_the_lock_of_a_process_that_was_killed_before_it_sent_anything_goes_with_its_run(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, reached: RunState
+) -> None:
+    run_id = "20260101T000000Z-00000000"
+    killed = StampLocks(
+        "azs-sim",
+        run_id,
+        lambda: [FolderStore(request_to.destination.location)],
+        settings=QUICK.lock,
+        now=lambda: datetime.now(UTC),
+        wait=lambda seconds: False,
+        warn=lambda text: None,
+        is_over=lambda run_id: False,
+    )
+    killed.acquire(break_lock=False)
+    killed.expect_work_until(datetime.now(UTC) + timedelta(hours=1))
+    killed.leave()
+    with Journal(state_dir) as journal:
+        journal.create(run_id, request_to, "killed-bundle")
+        for state in (RunState.PREFLIGHTED, RunState.LOCKED):
+            journal.move(run_id, state)
+            if state is reached:
+                break
+    control = Control()
+    control.detach()
+    ports = fake_ports(endpoint)
+    outcome = attach(run_id, access, state_dir=state_dir, settings=QUICK, ports=ports, control=control)
+    assert outcome.state is RunState.STOPPED
+    assert endpoint.sent == []
+    [lock] = (Path(request_to.destination.location) / LOCK_FOLDER / "azs-sim").iterdir()
+    assert json.loads(lock.read_bytes())["held"] is False
+
+
 def hold_again(request: Request, run_id: str) -> None:
     """The lock as a run leaves it whose place was away when it ended."""
     [lock] = (Path(request.destination.location) / LOCK_FOLDER / "azs-sim").iterdir()
