@@ -372,9 +372,10 @@ class EndpointSession:
     def _send_command_again(self, pipeline: Pipeline, fragment: str) -> None:
         try:
             self._shell.command("", [fragment], command_id=pipeline.command_id)
-        except WSManFaultError:
-            raise  # the endpoint says so: it does not run
         except (*THIRD_PARTY, BridgeError) as error:
+            # A fault says that it does not run; but a session that ended meanwhile may have begun it the first time.
+            if isinstance(error, WSManFaultError) and error.code != SHELL_NOT_FOUND:
+                raise
             raise CommandUncertainError(host=self.endpoint.host, detail=_reason_of(error)) from error
 
     def _is_known(self, pipeline: Pipeline) -> bool:

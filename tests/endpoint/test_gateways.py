@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 
-from bridge.endpoint import Command, Parameter, SessionIds, SessionOptions, Stream, attach, open_session
+from bridge.endpoint import Command, Parameter, SessionIds, SessionOptions, Stream, attach, end_session, open_session
 from bridge.errors import CommandUncertainError
 from bridge.simulator.wsman._soap import Reply
 from bridge.stamp import EndpointAddress, Stamp
@@ -117,3 +118,27 @@ def test_a_command_that_nobody_can_ask_about_is_not_said_not_to_run(
     texts = [record.text for record in again.records() if record.stream is Stream.OUTPUT]
     again.session.close()
     assert texts[-1] == "finished"
+
+
+def test_a_command_whose_session_ended_before_its_answer_came_is_not_said_not_to_run(
+    simulated: SimulatedEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had begun may outlive its session."""
+    session = open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=OPTIONS)
+    honest: Any = simulated.server._service.handle
+    ended: list[str] = []
+
+    async def handle(request: Any, caller: Any) -> Any:
+        answer = await honest(request, caller)
+        if request.action.endswith("/Command") and not ended:
+            ended.append(request.action)
+            await asyncio.to_thread(end_session, simulated.stamp, simulated.credential, session.ids, options=OPTIONS)
+            return Reply(GATEWAY)
+        return answer
+
+    monkeypatch.setattr(simulated.server._service, "handle", handle)
+    with pytest.raises(CommandUncertainError):
+        session.start([ticks()])
+    assert ended
+    session.abandon()
+    session.close()
