@@ -48,6 +48,7 @@ class Rig:
     def new_attempt(self, *, staged: bool) -> dict[str, Any]:
         self.attempts += 1
         folder = self.root / f"attempt-{self.attempts}"
+        folder.mkdir()
         request = Request(
             self.stamp,
             Window(WINDOW_END - timedelta(hours=4), WINDOW_END),
@@ -176,7 +177,7 @@ def test_of_two_processes_with_two_state_folders_one_wins_and_the_other_says_who
         outcomes = [json.loads(child.communicate(timeout=120)[0]) for child in children]
         loser, winner = sorted(outcomes, key=lambda outcome: str(outcome["state"]), reverse=True)
         assert (winner["state"], loser["state"]) == ("done", "failed"), outcomes
-        assert loser["exit_code"] == ExitCode.BUSY
+        assert loser["exit_code"] == ExitCode.BUSY, loser
         assert winner["run"] in loser["errors"][0]
         assert "(process " in loser["errors"][0]
         assert len(rig.sim.state.collections) == before + 1

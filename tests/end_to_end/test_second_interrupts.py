@@ -66,8 +66,11 @@ def test_interrupts_without_pause_stop_it_too_and_break_nothing(endless: Site) -
         for _ in range(20):
             process.send_signal(signal.SIGINT)
             time.sleep(0.01)
-        out, said = process.communicate()
+        _, said = process.communicate()
     assert "Traceback" not in said
-    assert json.loads(out)["data"]["state"] == "stopped", said
+    if not endless.state.is_final:  # on a busy machine the last of them meets the sealing, and leaves that too
+        assert "next: pep-bridge attach" in said
+        endless.attach()
+    assert endless.state is RunState.STOPPED, said
     assert endless.outcomes() == ["stopped"]
     assert endless.shells() == []
