@@ -57,6 +57,7 @@ class Driver:
         except BridgeError as error:
             self._give_up(error)
         finally:
+            self._give_back_what_was_left()
             self._locks.leave()
             self._connection.leave()
             context.close_stores()
@@ -66,6 +67,15 @@ class Driver:
         run = self._context.run
         if run.state is RunState.FAILED and run.failed_in in {RunState.SEALING, RunState.DELIVERING}:
             self._context.move(run.failed_in, "tried again")
+
+    def _give_back_what_was_left(self) -> None:
+        """The locks of a run that has ended, where a process was killed that could not give them back: its place was
+        away. Does nothing where this process has taken them itself."""
+        run = self._context.run
+        if run.state.is_final and run.facts.get("command_sent") and not run.facts.get("on_stamp_until"):
+            with suppress(JournalError):
+                until = self._context.journal.cool_down_until(run.stamp)
+                self._locks.release(cool_down_until=until, whoever_took_them=True)
 
     def _give_up(self, error: BridgeError) -> None:
         """Ends the run as failed, unless the endpoint may be working for it, or it was only interrupted."""

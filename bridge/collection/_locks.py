@@ -93,6 +93,8 @@ class StampLocks:
             lock, cool_down_until = self._owed.pop()
             try:
                 lock.give_back(cool_down_until=cool_down_until)
+            except StoreAccessError:
+                continue  # none is kept where it may not be read
             except StoreError as error:
                 self._warn(
                     f"the lock of this stamp could not be given back ({error}): other jump boxes see the stamp as busy"

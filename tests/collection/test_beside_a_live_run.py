@@ -242,6 +242,20 @@ def test_a_lock_that_could_not_be_given_back_is_tried_once_more_at_the_end_of_th
     assert run(request_to, access, tmp_path / "other", endpoint).state is RunState.DONE
 
 
+def test_a_lock_that_a_killed_process_could_not_give_back_goes_when_its_run_is_finished(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    """The stamp was free, its place was away, and the process was killed before it could try once more."""
+    ended = run(request_to, access, state_dir, endpoint)
+    hold_again(request_to, ended.run_id)
+    with Journal(state_dir) as journal:
+        journal._connection.execute("UPDATE runs SET state = 'sealing' WHERE id = ?", (ended.run_id,))
+    again = attach(ended.run_id, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint))
+    assert again.state is RunState.DONE
+    [lock] = (Path(request_to.destination.location) / LOCK_FOLDER / "azs-sim").iterdir()
+    assert json.loads(lock.read_bytes())["held"] is False
+
+
 @pytest.mark.parametrize("reached", [RunState.PREFLIGHTED, RunState.LOCKED])
 def test_the_lock_of_a_process_that_was_killed_before_it_sent_anything_goes_with_its_run(
     request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, reached: RunState
