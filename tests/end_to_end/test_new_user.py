@@ -24,7 +24,8 @@ MISTAKES = {
     "a stamp that is not configured": ("collect azs-simm --to local", ExitCode.USAGE, ("azs-simm", "known: azs-sim")),
     "no destination": ("collect azs-sim", ExitCode.USAGE, ("no destination", "--to DEST")),
     "a destination's name misspelt": ("collect azs-sim --to loca", ExitCode.USAGE, ("'loca'", "known: local")),
-    "a folder that cannot be written": ("collect azs-sim --to {file}/logs", ExitCode.PREFLIGHT, ("{file}/logs",)),
+    "a folder below a file": ("collect azs-sim --to {file}/logs", ExitCode.USAGE, ("{file}/logs", "is a file")),
+    "a role misspelt": ("collect azs-sim --to local --role Storge", ExitCode.USAGE, ("did you mean Storage?",)),
     "a wrong password": ("collect azs-sim --to {out} --password-stdin", ExitCode.AUTHENTICATION, ("password",)),
     "a SAS among the arguments": (
         "collect azs-sim --to 'https://a.blob.core.windows.net/logs?sv=2019-02-02&sig=c2VjcmV0'",
@@ -160,7 +161,7 @@ def test_a_mistake_ends_with_its_exit_code_an_error_and_a_fix(
 def test_a_role_that_the_stamp_has_not_is_partial_and_named(newcomer: Newcomer) -> None:
     """The vendor's list differs by version, so it is sent all the same; nobody may take the result for complete."""
     setting, collect, _ = readme_lines()[1:]
-    done = newcomer.type(f"{setting}\n{collect.replace('Storage,ACS', 'Storge')}")
+    done = newcomer.type(f"{setting}\n{collect.replace('Storage,ACS', 'Xylophone')}")
     assert done.returncode == ExitCode.PARTIAL, done.stderr
-    assert "not on the vendor's list of roles: Storge" in done.stderr
-    assert re.search(r"^Storge +skipped", done.stdout, re.MULTILINE)
+    assert "not on the vendor's list of roles: Xylophone" in done.stderr
+    assert re.search(r"^Xylophone +skipped", done.stdout, re.MULTILINE)
