@@ -26,6 +26,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 bridge cli
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .

@@ -15,34 +15,40 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-def opener_beneath(flags: int) -> Callable[[str, str], int] | None:
-    """A function that opens ``path`` below ``root`` and gives its descriptor; ``None`` where there is none.
+if sys.platform == "linux":
 
-    The function raises ``OSError``; ``ELOOP`` says that a part of the path is a link. The root may be one. A part
-    that is exchanged for a link at the last moment is seen as well: the system looks at it and opens it in one step.
-    """
-    if sys.platform != "linux":
-        return None
-    system = ctypes.CDLL(None, use_errno=True).syscall
-    system.restype = ctypes.c_long
-    how = _OpenHow(flags, 0, _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH)
-    given, size = ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
-    number = ctypes.c_long(_OPENAT2)
-    as_root = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    def opener_beneath(flags: int) -> Callable[[str, str], int] | None:
+        """A function that opens ``path`` below ``root`` and gives its descriptor; ``None`` where there is none.
 
-    def opened(root: str, path: str) -> int:
-        folder = os.open(root, as_root)
+        The function raises ``OSError``; ``ELOOP`` says that a part of the path is a link. The root may be one. A part
+        that is exchanged for a link at the last moment is seen as well: the system looks and opens in one step.
+        """
+        system = ctypes.CDLL(None, use_errno=True).syscall
+        system.restype = ctypes.c_long
+        how = _OpenHow(flags, 0, _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH)
+        given, size = ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
+        number = ctypes.c_long(_OPENAT2)
+        as_root = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+        def opened(root: str, path: str) -> int:
+            folder = os.open(root, as_root)
+            try:
+                found: int = system(number, folder, os.fsencode(path), given, size)
+                if found < 0:
+                    code = ctypes.get_errno()
+                    raise OSError(code, os.strerror(code))
+                return found
+            finally:
+                os.close(folder)
+
         try:
-            found: int = system(number, folder, os.fsencode(path), given, size)
-            if found < 0:
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
-            return found
-        finally:
-            os.close(folder)
+            os.close(opened("/", "."))
+        except OSError:
+            return None  # an older kernel, or a sandbox that does not let it through
+        return opened
 
-    try:
-        os.close(opened("/", "."))
-    except OSError:
-        return None  # an older kernel, or a sandbox that does not let it through
-    return opened
+else:
+
+    def opener_beneath(flags: int) -> Callable[[str, str], int] | None:
+        """``None``: this system has no such call."""
+        return None

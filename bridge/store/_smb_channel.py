@@ -509,9 +509,8 @@ def _signing_algorithm(connection: Connection) -> int:
 
 
 def _timeval(seconds: float) -> bytes:
-    if sys.platform == "win32":
-        return struct.pack("<I", int(seconds * 1000))
-    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
+    windows = struct.pack("<I", int(seconds * 1000))
+    return windows if sys.platform == "win32" else struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
 
 
 def _words(error: BaseException) -> str:

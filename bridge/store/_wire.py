@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import ssl
@@ -111,7 +110,7 @@ class Connection:
         """
         try:
             connected = self._connected()
-            if self._limiter.limited or not hasattr(connected, "sendmsg") or isinstance(connected, ssl.SSLSocket):
+            if self._limiter.limited or isinstance(connected, ssl.SSLSocket):
                 for part in parts:
                     self._send_slices(connected, memoryview(part).cast("B"), on_sent)
             else:
@@ -131,7 +130,10 @@ class Connection:
         moved_at = time.monotonic()
         while rest:
             try:
-                sent = connected.sendmsg(rest[:512])
+                if sys.platform != "win32":
+                    sent = connected.sendmsg(rest[:512])
+                else:  # which cannot gather them
+                    sent = connected.send(rest[0])
             except BlockingIOError:  # nothing was taken for _SEND_FOR_S
                 if time.monotonic() - moved_at >= self._timeout_s:
                     raise
@@ -414,13 +416,12 @@ def _set_timeouts(connected: socket.socket, timeout_s: float) -> bool:
     which takes the interpreter lock. ``SO_SNDTIMEO`` lets one call take all of it, or what a slow line takes of it in a
     second: then a new rate is heeded in the middle of a block.
     """
-    if isinstance(connected, ssl.SSLSocket) or sys.platform == "win32" or os.name != "posix":
-        connected.settimeout(timeout_s)
-        return False
-    connected.settimeout(None)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(min(timeout_s, _SEND_FOR_S)))
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout_s))
-    return True
+    has_own = sys.platform != "win32" and not isinstance(connected, ssl.SSLSocket)
+    connected.settimeout(None if has_own else timeout_s)
+    if has_own:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(min(timeout_s, _SEND_FOR_S)))
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout_s))
+    return has_own
 
 
 def _timeval(seconds: float) -> bytes:

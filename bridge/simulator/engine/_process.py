@@ -8,6 +8,7 @@ import queue
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -152,7 +153,7 @@ class EngineProcess:
     def _kill(self) -> None:
         if self._process.poll() is not None:
             return
-        if hasattr(os, "killpg"):  # a start script may have children
+        if sys.platform != "win32":  # a start script may have children
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         else:
