@@ -76,7 +76,7 @@ class Connection:
             raise
 
     def _remember_opening(self, ids: SessionIdsJson) -> None:
-        self._context.note(opening=[*self._context.run.facts.get("opening", ()), dict(ids)])
+        self._context.note(opening=[*(self._opening_without(ids) or ()), dict(ids)])
 
     def _forget_opening(self, ids: SessionIdsJson) -> None:
         self._context.note(opening=self._opening_without(ids))
@@ -227,8 +227,8 @@ class Connection:
         is_left = False
         if self.command is not None:
             self.down_since = None
-            self.command.close()
-            is_left = self.down_since is not None  # told of its line, not raised
+            # One that was to be left, or whose stop could not be sent, may have ended all the same meanwhile.
+            is_left = not self.command.close() or self.down_since is not None
             self.command = None
         elif session and how not in {Waited.STILL, Waited.OVERDUE}:
             is_left = True
@@ -239,8 +239,10 @@ class Connection:
 
     def forget(self) -> None:
         """Ends and forgets a session in which nothing ever ran."""
-        with suppress(EndpointError):
+        try:
             self.end_on_the_endpoint()
+        except EndpointError:
+            self._remember_opening(self._context.run.facts["session"])
         self.gone = False
         self._context.note(session=None, command_sent=None)
 

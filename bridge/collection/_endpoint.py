@@ -135,6 +135,7 @@ class _Running:
     def __init__(self, session: EndpointSession, pipeline: Pipeline) -> None:
         self._session = session
         self._pipeline = pipeline
+        self._left = False
         self.endpoint = pipeline.ids.endpoint
 
     def records(self) -> Iterator[Record]:
@@ -151,13 +152,16 @@ class _Running:
         self._pipeline.stop()
 
     def disconnect(self) -> None:
+        self._left = True
         self._pipeline.disconnect()
 
     def abandon(self) -> None:
+        self._left = True
         self._session.abandon()
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self._session.close()
+        return not self._left
 
 
 def _news(event: LineEvent) -> LineNews:

@@ -73,8 +73,9 @@ class RunningCommand(Protocol):
         """Waits no longer for a line that is down; any thread may ask. ``records`` then raises ``SessionLostError``."""
         ...
 
-    def close(self) -> None:
-        """Ends the session on the endpoint, unless it was disconnected or abandoned."""
+    def close(self) -> bool:
+        """Ends the session on the endpoint, unless it was disconnected or abandoned: then it may be there still, also
+        where its command has ended meanwhile, and the answer is false. A line that is down is told as news of it."""
         ...
 
 

@@ -75,6 +75,8 @@ class FakeEndpoint:
         self.dead: set[str] = set()
         self.refusing: set[str] = set()
         self.ended: list[SessionIdsJson] = []
+        self.sessions: set[str] = set()
+        self.ends_while_left = False
         self.ended_before_sent = 0
         self.fails_to_send: BridgeError | None = None
         self.gone = False
@@ -115,6 +117,7 @@ class FakeEndpoint:
             on_line(LineNews("lost", "the session could not be closed"))
             raise self.fails_to_send
         self.sent.append(tuple(commands))
+        self.sessions.add(identity)
         path = next(
             (p.value for c in commands for p in c.parameters if (p.name or "").strip("-:") == "OutputPath"), None
         )
@@ -153,6 +156,7 @@ class FakeEndpoint:
             raise self.refuses
         if self.unreachable or ids["endpoint"] in self.dead:
             raise EndpointUnreachableError(stamp=stamp.name, port=5985, detail="nothing answers", failures=[])
+        self.sessions.discard(str(ids["shell_id"]))
         collection = self.collections.get(str(ids["pipeline_id"]))
         if collection is not None:
             collection.stopping.set()
@@ -248,22 +252,31 @@ class FakeRunning:
                 raise SessionLostError(host=self.endpoint, detail="the line was cut")
 
     def end(self) -> CommandEnd | None:
-        return CommandEnd("disconnected") if self._left.is_set() else self._collection.end
+        was_left = self._left.is_set() and not self._server.ends_while_left
+        return CommandEnd("disconnected") if was_left else self._collection.end
 
     def stop(self) -> None:
         if not self._server.deaf:
             self._collection.stopping.set()
 
     def disconnect(self) -> None:
+        if self._server.ends_while_left and self._collection.thread is not None:
+            self._server.may_write.set()
+            self._collection.thread.join()
         self._left.set()
 
     def abandon(self) -> None:
         self._abandoned.set()
 
-    def close(self) -> None:
-        """Nothing is held; a line that is down is told, not raised, as a real session does."""
+    def close(self) -> bool:
+        """A line that is down is told, not raised, as a real session does."""
+        if self._left.is_set() or self._abandoned.is_set():
+            return False
         if self._server.unreachable:
             self._on_line(LineNews("lost", "the session could not be closed"))
+        else:
+            self._server.sessions.discard(self._collection.id)
+        return True
 
 
 def fake_bind(arguments: Mapping[str, Value]) -> tuple[Command, ...]:
