@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from bridge.errors import (
 )
 from bridge.secrets import Secret
 from bridge.store import FolderStore, Reader, Store, StoreSettings, open_store, parse_destination
+from bridge.store._rate import RateLimiter
 from bridge.store.transfer import (
+    ContainerAccess,
     FileFinished,
     LinePolicy,
     Repairing,
@@ -38,6 +40,7 @@ from bridge.store.transfer import (
     TransferSettings,
     transfer,
 )
+from bridge.store.transfer._blob_wire import BlobWire
 from bridge.store.transfer._block_ids import BlockKey
 from bridge.store.transfer._checksum import Algorithm, checksum_of
 from tests.support.azurite import Azurite
@@ -519,6 +522,51 @@ def test_a_copy_to_a_folder_killed_at_random_moments_goes_on(tmp_path: Path) -> 
     assert [path for path in (tmp_path / "west").rglob("*") if path.name.startswith(".")] == [], (
         "no partial file is left"
     )
+
+
+@pytest.mark.parametrize("already", [30, 55, 70, 98])
+def test_a_file_of_as_many_blocks_as_a_blob_may_have_goes_on_from_any_of_them(
+    azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, already: int
+) -> None:
+    small = 4 * KIB
+    monkeypatch.setattr("bridge.store.transfer._container.MAX_BLOCKS", 100)
+    monkeypatch.setattr("bridge.store.transfer._container.MAX_BLOCK_BYTES", 20 * small)
+    source = make_tree(tmp_path / "source", {"memory.dmp": 99 * small})
+    name = azurite.new_container()
+    stage(container(azurite, name), source / "memory.dmp", range(already), small)
+    result = send(source, container(azurite, name), settings=settings(block_size_bytes=small))
+    assert result.resumed == 1
+    assert result.bytes_sent < (99 - already) * small + 64 * KIB, "what was staged is not sent again"
+    with azurite.owner(name) as owner, owner.get_blob_client("west/memory.dmp") as blob:
+        committed, _ = blob.get_block_list("committed")
+    assert {int(block.size) for block in committed} == {small}, "blocks do not grow where there is room for small ones"
+    assert digests_in_store(container(azurite, name)) == digests_in_folder(source)
+
+
+def test_a_list_of_staged_blocks_with_too_many_holes_is_not_gone_on_from(
+    azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each hole would take one of the blocks that a blob may have."""
+    small = 4 * KIB
+    monkeypatch.setattr("bridge.store.transfer._container.MAX_BLOCKS", 60)
+    monkeypatch.setattr("bridge.store.transfer._container._MOST_HOLES", 10)
+    source = make_tree(tmp_path / "source", {"memory.dmp": 99 * small})
+    name = azurite.new_container()
+    stage(container(azurite, name), source / "memory.dmp", range(1, 99, 2), small)
+    send(source, container(azurite, name), settings=settings(block_size_bytes=small))
+    assert digests_in_store(container(azurite, name)) == digests_in_folder(source)
+
+
+def stage(store: Any, file: Path, numbers: Iterable[int], size: int) -> None:
+    """What an attempt that was killed has left of a file."""
+    limiter = RateLimiter(threading.Event())
+    wire = BlobWire(ContainerAccess.of(store), tls=None, limiter=limiter, timeout_s=20, on_sent=lambda sent: None)
+    content = memoryview(file.read_bytes())
+    for number in numbers:
+        piece = content[number * size :][:size]
+        key = BlockKey(number * size, size, checksum_of(piece, Algorithm.MD5))
+        wire.put_block(file.name, key.encode(), piece, key.checksum)
+    wire.connection.close()
 
 
 def test_blocks_that_another_tool_has_staged_are_cleared_out_of_the_way(azurite: Azurite, tmp_path: Path) -> None:

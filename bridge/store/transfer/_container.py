@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bridge.errors import (
     StoreAccessError,
@@ -37,6 +39,7 @@ from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS, Checksu
 
 _MOST_TOGETHER = 32
 _MOST_REPAIRS = 3
+_MOST_HOLES = 1000
 _FIRST_BYTES = 256 << 10  # the piece that finds out which checksum the service knows may have to be sent twice
 _CRC64_SINCE = "2019-02-02"
 
@@ -410,9 +413,14 @@ class ContainerUpload:
 
     def _remember_staged(self, sending: Sending, lane: _Lane) -> None:
         keys = self._staged(sending.item, lane)
+        staged: dict[int, list[BlockKey]] = {}
         for key in keys:
-            sending.staged.setdefault(key.offset, []).append(key)
-        sending.staged_offsets = sorted(sending.staged)
+            staged.setdefault(key.offset, []).append(key)
+        offsets = sorted(staged)
+        holes = sum(first + staged[first][0].size_bytes != second for first, second in pairwise(offsets))
+        if holes > _MOST_HOLES:
+            return  # no attempt of ours leaves so many, and each would take one of the blocks that a blob may have
+        sending.staged, sending.staged_offsets = staged, offsets
         if keys and sending.status == "copied":
             sending.status = "resumed"
 
@@ -433,6 +441,7 @@ class ContainerUpload:
             assert sending.reader is not None  # noqa: S101 - opened by the caller
             self._delivery.fill(sending.item, sending.reader, piece, digest)
             sending.digest = digest
+            sending.pieces += 1
             offset = sending.offset
             sending.offset += len(piece)
             sending.read_all = sending.offset == sending.item.size_bytes
@@ -449,14 +458,15 @@ class ContainerUpload:
         usual = self._delivery.line.piece_bytes()
         if not self._for_blocks.settled and self._delivery.settings.block_size_bytes is None:
             usual = min(usual, _FIRST_BYTES)
-        least = -(-left // max(1, MAX_BLOCKS - len(sending.ids) - len(sending.staged)))
+        ahead = bisect_right(sending.staged_offsets, sending.offset)
+        still_staged = len(sending.staged_offsets) - ahead
+        least = -(-left // max(1, MAX_BLOCKS - sending.pieces - still_staged))
         if least > MAX_BLOCK_BYTES:
             raise StoreError(
                 store=self._access.location, detail=f"{sending.item.path}: it is larger than a blob may be", fix=""
             )
         size = max(usual, least)
-        following = next((offset for offset in sending.staged_offsets if offset > sending.offset), None)
-        return size if following is None else min(size, following - sending.offset)
+        return min(size, sending.staged_offsets[ahead] - sending.offset) if still_staged else size
 
     def _stage(self, sending: Sending, offset: int, piece: memoryview, lane: _Lane) -> bool:
         """Sends one block until the service has confirmed it; tells whether the file can be committed."""

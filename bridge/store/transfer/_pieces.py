@@ -36,6 +36,8 @@ class Sending:
     resources: ExitStack = field(default_factory=ExitStack)
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     offset: int = 0
+    pieces: int = 0
+    """How many blocks what lies before ``offset`` makes."""
     ids: dict[int, str] = field(default_factory=dict)
     staged: dict[int, list[BlockKey]] = field(default_factory=dict)
     staged_offsets: list[int] = field(default_factory=list)
