@@ -74,12 +74,13 @@ class PoolState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One whole message: its type (any number a server may send), whom it is for, and its CLIXML."""
+    """One whole message: its type (any number a server may send), whom it is for, its CLIXML, and its number."""
 
     type: int
     pool_id: uuid.UUID
     pipeline_id: uuid.UUID | None
     payload: bytes
+    object_id: int = 0
 
     def as_fragment(self) -> bytes:
         """The message as one whole fragment, for a reader that takes only those."""
@@ -179,6 +180,7 @@ def _message(object_id: int, data: bytes) -> Message | DamagedMessage:
         pool_id=uuid.UUID(bytes_le=pool),
         pipeline_id=None if pipeline_id == _NO_PIPELINE else pipeline_id,
         payload=data[_MESSAGE_HEADER.size :].removeprefix(_BOM),
+        object_id=object_id,
     )
 
 

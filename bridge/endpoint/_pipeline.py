@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -37,6 +37,7 @@ from bridge.endpoint._messages import (
     read_message,
     unreadable_record,
 )
+from bridge.endpoint._numbers import MessageNumbers
 from bridge.endpoint._records import ErrorDetail, Record, Stream
 from bridge.errors import BridgeError, SessionLostError
 
@@ -53,8 +54,9 @@ THIRD_PARTY = (
 
 
 _MAY_LACK = (
-    "nobody was connected for a while: where the endpoint's buffer was full meanwhile, the oldest records of that time"
-    " are missing here (the output log beside the logs has their text)"
+    "nobody was connected for a while, and it was not written down how far the records had come by then: where the"
+    " endpoint's buffer was full meanwhile, the oldest records of that time are missing here (the output log beside the"
+    " logs has their text)"
 )
 
 
@@ -72,7 +74,8 @@ class SessionIds:
     """Everything that another process needs to take a session up again; no secrets.
 
     ``host`` and ``port`` are what was used; the address of a stamp's endpoint of the same name wins over them.
-    ``pipeline_id`` is None as long as no command was prepared.
+    ``pipeline_id`` is None as long as no command was prepared. ``received`` is the number of the last message that came
+    to a client that has left the pipeline; None while it has one, and where the numbers do not tell.
     """
 
     endpoint: str
@@ -84,18 +87,20 @@ class SessionIds:
     pool_id: str
     pipeline_id: str | None
     idle_timeout_s: int
+    received: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SessionIds:
-        """The ids as ``to_json`` wrote them; fields of a newer version are ignored.
+        """The ids as ``to_json`` wrote them; fields of a newer version are ignored, and one of an older version has no
+        ``received``.
 
         Raises:
             KeyError: A field is missing.
         """
-        return cls(**{name: document[name] for name in cls.__slots__})
+        return cls(**{name: document[name] for name in cls.__slots__ if name != "received" or name in document})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +141,10 @@ class RunningPipeline:
 
     def __init__(self, session: PipelineSession, ids: SessionIds, command: str | None) -> None:
         self._session = session
-        self.ids = ids
-        self.may_lack_records = False
+        self._ids = ids
         self._command = command
+        self._numbers = MessageNumbers()
+        self._may_lack_records = False
         self._ended: tuple[PipelineState, ErrorDetail | None] | None = None
         self._defragmenter = Defragmenter()
         self._counts: Counter[Stream] = Counter()
@@ -156,22 +162,29 @@ class RunningPipeline:
         return Outcome(state, error, dict(self._counts), self._unreadable, self._command)
 
     @property
+    def ids(self) -> SessionIds:
+        """What to attach with; once the pipeline was left, with how far its records had come."""
+        was_left = self._ended is not None and self._ended[0] is PipelineState.DISCONNECTED
+        return replace(self._ids, received=self._numbers.received if was_left else None)
+
+    @property
     def command_id(self) -> str:
-        return self.ids.pipeline_id or ""
+        return self._ids.pipeline_id or ""
 
     def records(self) -> Iterator[Record]:
         """The records as they arrive, until the pipeline has ended or this client has left it.
 
         The error that ends a pipeline comes as the last record (stream ``error``, ``terminating``). Where the endpoint
-        may have dropped some, because the session had been left on purpose, the first is a warning of ours.
+        has dropped some, because the session had been left on purpose, a warning of ours comes in their place; where it
+        cannot be known whether it has, the first record is one that says so.
 
         Raises:
             SessionLostError: The session could not be had back in time; the command may go on. ``attach`` with
                 ``ids`` takes it up again.
             SessionGoneError: The endpoint no longer has the session.
         """
-        if self.may_lack_records:
-            self.may_lack_records = False
+        if self._may_lack_records:
+            self._may_lack_records = False
             yield self._counted(Record(Stream.WARNING, _MAY_LACK, datetime.now(UTC)))
         while self._ended is None:
             if self._leaving.is_set():  # what the endpoint still holds is for the one who attaches
@@ -233,6 +246,16 @@ class RunningPipeline:
             self._leaving.set()
             self._session.disconnect()
 
+    def was_taken_up(self, in_answer: Collection[int], *, drops: bool) -> None:
+        """Says that another client had the pipeline before.
+
+        Args:
+            in_answer: The numbers of the messages in the answer to Connect.
+            drops: Whether the endpoint may have dropped what nobody took.
+        """
+        self._numbers = MessageNumbers(self._ids.received, in_answer)
+        self._may_lack_records = drops and self._ids.received is None
+
     def came_early(self, data: bytes) -> None:
         """Keeps fragments that came before ``records`` was called."""
         self._early += data
@@ -260,6 +283,9 @@ class RunningPipeline:
     def _read(self, data: bytes) -> Iterator[Record]:
         for message in self._session.read(data, self._defragmenter):
             now = datetime.now(UTC)
+            missing = self._numbers.missing_before(message.object_id)
+            if missing:
+                yield self._counted(Record(Stream.WARNING, _lacking(missing), now))
             if isinstance(message, DamagedMessage):
                 record = unreadable_record(Stream.OUTPUT, b"", message.detail, now)
             else:
@@ -302,6 +328,14 @@ class RunningPipeline:
 
     def _end(self, state: PipelineState, error: ErrorDetail | None = None) -> None:
         self._ended = (state, error)
+
+
+def _lacking(count: int) -> str:
+    records = "1 record is" if count == 1 else f"{count:,} records are"
+    return (
+        f"{records} missing here: nobody was connected, and the endpoint's buffer was full (the output log beside the"
+        " logs has their text)"
+    )
 
 
 def _ended_without_a_word() -> ErrorDetail:

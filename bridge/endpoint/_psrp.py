@@ -171,11 +171,13 @@ class PsrpClient:
 
     def _applied(self, message: Message) -> Message | DamagedMessage:
         if len(message.payload) > _LONGEST_PROTOCOL_MESSAGE_BYTES or b"<!" in message.payload:
-            return DamagedMessage(0, f"a message of the protocol (type {message.type:#x}) is too long, or has a DTD")
+            detail = f"a message of the protocol (type {message.type:#x}) is too long, or has a DTD"
+            return DamagedMessage(message.object_id, detail)
         try:
             self._apply(message)
         except _MISREADINGS as error:
-            return DamagedMessage(0, f"a message of the protocol (type {message.type:#x}) cannot be read: {error}")
+            detail = f"a message of the protocol (type {message.type:#x}) cannot be read: {error}"
+            return DamagedMessage(message.object_id, detail)
         return message
 
     def _apply(self, message: Message) -> None:

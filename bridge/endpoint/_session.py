@@ -207,8 +207,8 @@ class EndpointSession:
         The endpoint is asked for the buffer mode Drop (MS-WSMV 2.2.4.15, 2.2.5.10): who leaves on purpose may stay away
         for hours, and with Block, the default, a collection would stand still as soon as the buffer is full, hold the
         stamp, and run into its time limit. The logs are the work, the records tell of it; the oldest that nobody took
-        go first, ``records`` of whoever attaches says that they may be missing, and the output log beside the logs
-        holds their text. A session that is lost without a word keeps Block: its client is expected back soon, and then
+        go first, ``records`` of whoever attaches says how many are missing, and the output log beside the logs holds
+        their text. A session that is lost without a word keeps Block: its client is expected back soon, and then
         nothing is missing.
 
         Raises:
@@ -247,10 +247,10 @@ class EndpointSession:
         self._left = True
         self._line.give_up()
 
-    def adopt(self, ids: SessionIds, *, may_lack_records: bool) -> Pipeline:
-        """The pipeline of known ids, which already runs in this session."""
+    def adopt(self, ids: SessionIds, in_answer: Collection[int], *, drops: bool) -> Pipeline:
+        """The pipeline of known ids, which already runs in this session; see ``RunningPipeline.was_taken_up``."""
         self._running = Pipeline(self, ids, None)
-        self._running.may_lack_records = may_lack_records
+        self._running.was_taken_up(in_answer, drops=drops)
         return self._running
 
     # -- what a pipeline needs ----------------------------------------------------------------------------------------
@@ -590,7 +590,7 @@ def _attach_once(access: _Access, address: EndpointAddress, ids: SessionIds) -> 
     psrp = PsrpClient(uuid.UUID(ids.pool_id), fragment_bytes=line.wsman.max_payload_size)
     shell = _shell_of(line, ids)
     try:
-        _connect_shell(shell, psrp, ids)
+        in_answer = _connect_shell(shell, psrp, ids)
         _connect_command(shell, ids)
     except WSManFaultError as fault:
         line.close()
@@ -601,10 +601,10 @@ def _attach_once(access: _Access, address: EndpointAddress, ids: SessionIds) -> 
         line.close()
         raise access.opening_error(error, line, ids.configuration) from error
     psrp.connected()
-    may_lack_records = _buffer_mode(shell, ids) != "Block"
+    drops = _buffer_mode(shell, ids) != "Block"
     line.heals = True
-    session = EndpointSession(access, line, psrp, shell, replace(ids, pipeline_id=None))
-    return session.adopt(ids, may_lack_records=may_lack_records)
+    session = EndpointSession(access, line, psrp, shell, replace(ids, pipeline_id=None, received=None))
+    return session.adopt(ids, in_answer, drops=drops)
 
 
 def _new_shell(line: Line, stamp: Stamp, psrp: PsrpClient, idle_timeout_s: int) -> WinRS:
@@ -692,7 +692,8 @@ def _poll_pool(shell: WinRS, psrp: PsrpClient, stream: Defragmenter) -> Iterator
         yield message
 
 
-def _connect_shell(shell: WinRS, psrp: PsrpClient, ids: SessionIds) -> None:
+def _connect_shell(shell: WinRS, psrp: PsrpClient, ids: SessionIds) -> list[int]:
+    """Takes the shell over; the numbers of the messages in the answer."""
     request = ET.Element(f"{{{NAMESPACES['rsp']}}}Connect")
     content = ET.SubElement(request, "connectXml", xmlns="http://schemas.microsoft.com/powershell")
     content.text = base64.b64encode(psrp.connecting()).decode("ascii")
@@ -700,9 +701,12 @@ def _connect_shell(shell: WinRS, psrp: PsrpClient, ids: SessionIds) -> None:
     with understanding():
         answer = body.find("rsp:ConnectResponse/pwsh:connectResponseXml", NAMESPACES)
         data = base64.b64decode(answer.text) if answer is not None and answer.text else b""
+    numbers = []
     for message in psrp.read(data, Defragmenter()):
         if isinstance(message, DamagedMessage):
             raise UnusableAnswerError(message.detail)
+        numbers.append(message.object_id)
+    return numbers
 
 
 def _disconnect_shell(shell: WinRS, ids: SessionIds, *, buffer_mode: str | None = None) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from bridge.endpoint import (
 )
 from bridge.errors import EndpointUnreachableError, SessionGoneError, SessionLostError
 from bridge.simulator import ProtocolFaults
+from bridge.simulator.engine import PowerShellEngine
 from bridge.simulator.wsman._shells import PowerShellShell
 from bridge.stamp import EndpointAddress, Stamp
 from tests.support.simulated_endpoint import ALLOWED, SimulatedEndpoint, simulated_endpoint
@@ -56,6 +58,10 @@ def every_tick(count: int) -> list[str]:
 
 def outputs(records: list[Record]) -> list[str]:
     return [record.text for record in records if record.stream is Stream.OUTPUT]
+
+
+def warnings(records: list[Record]) -> list[str]:
+    return [record.text for record in records if record.stream is Stream.WARNING]
 
 
 def eventually(condition: Callable[[], Any]) -> None:
@@ -102,10 +108,76 @@ def test_a_command_that_was_left_goes_on_to_its_end_although_its_buffer_is_full(
     pipeline, got = left(simulated, ticks(200))
     assert [shell.buffer_mode for shell in simulated.server.shells()] == ["Drop"]
     eventually(lambda: has_written_all(simulated))  # nobody has come back, and it has ended all the same
-    late = outputs(taken_back(simulated, pipeline))
+    warning, *rest = taken_back(simulated, pipeline)
+    late = outputs(rest)
     expected = every_tick(200)
     assert late == expected[-len(late) :], "the end is kept, without a gap"
-    assert len(outputs(got)) + len(late) < len(expected), "the buffer should have been too small for this test"
+    count = len(expected) - len(outputs(got)) - len(late)
+    assert count > 1, "the buffer should have been too small for this test"
+    assert warning.text.startswith(f"{count} records are missing here: nobody was connected")
+
+
+def test_who_was_killed_before_it_wrote_down_how_far_the_records_came_leaves_that_unknown(
+    simulated: SimulatedEndpoint,
+) -> None:
+    pipeline, got = left(simulated, ticks(200))
+    unknown = replace(pipeline.ids, received=None)
+    again = attach(simulated.stamp, simulated.credential, unknown, options=OPTIONS, deadline_s=PATIENCE_S)
+    warning, *late = again.records()
+    again.session.close()
+    assert "it was not written down how far the records had come" in warning.text
+    assert warnings(late) == []
+    assert outputs(got + late) == every_tick(200)
+
+
+def test_who_is_lost_after_it_attached_to_a_session_that_had_been_left_leaves_that_unknown(
+    simulated: SimulatedEndpoint,
+) -> None:
+    """The mode Drop stays the shell's."""
+    pipeline, _ = left(simulated, ticks(200))
+    lost = attach(simulated.stamp, simulated.credential, pipeline.ids, options=OPTIONS, deadline_s=PATIENCE_S)
+    next(lost.records())
+    assert lost.ids.received is None, "what comes from now on is not counted by the old number"
+    lost.session.abandon()
+    lost.session.close()
+    again = attach(simulated.stamp, simulated.credential, lost.ids, options=OPTIONS, deadline_s=PATIENCE_S)
+    assert "it was not written down how far the records had come" in next(again.records()).text
+    again.session.close()
+
+
+def test_a_pipeline_that_is_left_again_and_again_lacks_nothing_and_nobody_is_alarmed(
+    simulated: SimulatedEndpoint,
+) -> None:
+    pipeline, got = left(simulated, ticks(200, 5))
+    while pipeline.wait().state is PipelineState.DISCONNECTED:
+        pipeline = attach(simulated.stamp, simulated.credential, pipeline.ids, options=OPTIONS, deadline_s=PATIENCE_S)
+        seen = len(got)
+        for record in pipeline.records():
+            got.append(record)
+            if len(got) == seen + 60:
+                pipeline.disconnect()
+        pipeline.session.close()
+    assert outputs(got) == every_tick(200)
+    assert warnings(got) == []
+
+
+@pytest.mark.engine
+def test_a_real_powershell_numbers_its_messages_so_that_what_was_dropped_is_counted(pwsh: str) -> None:
+    engine = PowerShellEngine(Path(pwsh))
+    with simulated_endpoint(client_lost_after_s=1.0, engine=engine) as real:
+        pipeline, got = left(real, ticks(100))
+        eventually(lambda: has_written_all(real))
+        whole = got + taken_back(real, pipeline)
+        assert outputs(whole) == every_tick(100)
+        assert warnings(whole) == []
+        real.server.faults = ProtocolFaults(dropping_buffer_bytes=SMALL_BUFFER_BYTES)
+        pipeline, got = left(real, ticks(100))
+        eventually(lambda: has_written_all(real))
+        late = taken_back(real, pipeline)
+    (warning,) = warnings(late)
+    count = len(every_tick(100)) - len(outputs(got + late))
+    assert count > 1
+    assert warning.startswith(f"{count} records are missing here: nobody was connected")
 
 
 def test_a_drop_in_the_middle_of_a_message_costs_that_message_and_is_said(simulated: SimulatedEndpoint) -> None:
@@ -129,7 +201,9 @@ def test_a_drop_in_the_middle_of_a_message_costs_that_message_and_is_said(simula
 def test_nothing_is_dropped_where_the_buffer_is_large_enough(simulated: SimulatedEndpoint) -> None:
     pipeline, got = left(simulated, ticks(200))
     eventually(lambda: has_written_all(simulated))
-    assert outputs(got + taken_back(simulated, pipeline)) == every_tick(200)
+    whole = got + taken_back(simulated, pipeline)
+    assert outputs(whole) == every_tick(200)
+    assert warnings(whole) == []
 
 
 def test_a_machine_that_blocks_whatever_it_is_asked_stalls_the_command_until_somebody_comes(
@@ -139,7 +213,9 @@ def test_a_machine_that_blocks_whatever_it_is_asked_stalls_the_command_until_som
     pipeline, got = left(simulated, ticks(200, 1))
     time.sleep(2)
     assert running(simulated), "it should stand still"
-    assert outputs(got + taken_back(simulated, pipeline)) == every_tick(200)
+    whole = got + taken_back(simulated, pipeline)
+    assert outputs(whole) == every_tick(200)
+    assert warnings(whole) == []
 
 
 def test_a_client_that_vanished_finds_everything_for_its_session_blocks(simulated: SimulatedEndpoint) -> None:
