@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +36,7 @@ _CLOSING_COMMAND = "close-privilegedendpoint"
 _LOOK_UP = "Get-Command"
 _IN_A_BUNDLE = re.compile(r"-\d{8}T\d{6}Z-[0-9a-f]{8}(?:[\\/]|$)")
 _STAYS = "its transcripts stay on the endpoint until Close-PrivilegedEndpoint is given a share"
+_LOOK_EVERY_S = 0.25
 _TAKEN = "its transcripts were taken to the share"
 
 
@@ -64,35 +66,42 @@ class ClosedWith:
 
 
 class Control:
-    """Stops a script from another thread, or from a signal handler."""
+    """Stops a script from another thread, or from a signal handler.
+
+    Plain values: a handler must not wait for a lock that the thread it interrupted may hold.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may run inside its own thread's use of it
-        self._running: Pipeline | None = None
-        self._stoppers: list[threading.Thread] = []
+        self._runs = False
         self.asked = False
 
     def stop(self) -> bool:
         """Asks the endpoint to stop what runs, and goes on at once; false where nothing runs yet."""
-        with self._lock:
-            if self._running is None:
-                return False
-            self.asked = True
-            stopper = threading.Thread(target=_stop, args=(self._running,), name="stop-script")
-            self._stoppers.append(stopper)
-        stopper.start()
+        if not self._runs:
+            return False
+        self.asked = True
         return True
 
-    def runs(self, pipeline: Pipeline) -> None:
-        with self._lock:
-            self._running = pipeline
+    @contextmanager
+    def over(self, pipeline: Pipeline) -> Iterator[None]:
+        """Within it the pipeline is stopped as soon as that is asked. Who is interrupted does not wait for that."""
+        ended = threading.Event()
+        looking = threading.Thread(target=self._look, args=(pipeline, ended), name="stop-script", daemon=True)
+        looking.start()
+        self._runs = True
+        try:
+            yield
+            ended.set()
+            looking.join()
+        finally:
+            self._runs = False
+            ended.set()
 
-    def ended(self) -> None:
-        with self._lock:
-            self._running = None
-            stoppers, self._stoppers = self._stoppers, []
-        for stopper in stoppers:
-            stopper.join()
+    def _look(self, pipeline: Pipeline, ended: threading.Event) -> None:
+        while not ended.wait(_LOOK_EVERY_S):
+            if self.asked:
+                _stop(pipeline)
+                return
 
 
 def _stop(pipeline: Pipeline) -> None:
@@ -258,21 +267,19 @@ def _send(
     control: Control,
 ) -> Outcome:
     pipeline = session.start(commands, before_send=lambda _ids: record.sent(commands))
-    control.runs(pipeline)
     records = pipeline.records()
-    try:
-        for found in records:
-            record.received(found)
-            on_record(found)
-    except SessionLostError:
-        raise
-    except Exception:  # whoever takes the records cannot go on: nobody would see what the script does
-        _stop(pipeline)
-        for _ in records:
-            pass
-        raise
-    finally:
-        control.ended()
+    with control.over(pipeline):
+        try:
+            for found in records:
+                record.received(found)
+                on_record(found)
+        except SessionLostError:
+            raise
+        except Exception:  # whoever takes the records cannot go on: nobody would see what the script does
+            _stop(pipeline)
+            for _ in records:
+                pass
+            raise
     outcome = pipeline.wait()
     record.ended(str(outcome.state))
     return outcome

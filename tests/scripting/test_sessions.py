@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,52 @@ def test_a_script_that_is_stopped_ends_on_the_endpoint_and_its_session_is_closed
 
 def test_stopping_before_anything_runs_is_left_to_the_caller() -> None:
     assert Control().stop() is False
+
+
+def test_a_signal_may_ask_to_stop_at_every_line_that_its_own_thread_runs(bench: Bench) -> None:
+    """A handler comes between any two lines; one that waited for its own thread would wait for ever."""
+    control = Control()
+    mine = threading.get_ident()
+
+    def between_two_lines(_frame: Any, _event: str, _argument: Any) -> Any:
+        if threading.get_ident() == mine:
+            control.stop()
+        return between_two_lines
+
+    before = sys.gettrace()
+    with bench.record() as record:
+        sys.settrace(between_two_lines)
+        try:
+            outcome = run_script(
+                bench.stamp, bench.credential, LONG, record=record, on_record=lambda _record: None, control=control
+            )
+        finally:
+            sys.settrace(before)
+    assert outcome.state is PipelineState.STOPPED
+
+
+def test_who_is_interrupted_leaves_at_once_although_the_endpoint_cannot_be_told_to_stop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control, asked, gate = Control(), threading.Event(), threading.Event()
+
+    def endless(_pipeline: Any) -> None:
+        asked.set()
+        gate.wait()
+
+    monkeypatch.setattr("bridge.scripting._session._stop", endless)
+
+    def interrupt(record: Record) -> None:
+        if record.stream is Stream.PROGRESS:
+            control.stop()
+            asked.wait()
+            raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(LONG, on_record=interrupt, control=control)
+    finally:
+        gate.set()
 
 
 def test_when_results_can_no_longer_be_taken_the_script_is_stopped(bench: Bench) -> None:
