@@ -68,6 +68,7 @@ class RunContext:
         self.control = control
         self.wishes = wishes
         self.scrubber = access.scrubber()
+        journal.keep_out(self.scrubber)
         self.errors: list[BridgeError] = []
         self.pause: ExitCode | None = None
         self.finished: Finished | None = None

@@ -51,10 +51,12 @@ class Ending:
         self._locks = locks
         self._connection = connection
 
-    def command_ended(self, end: CommandEnd) -> None:
-        """The endpoint itself told how the command ended."""
+    def command_ended(self, end: CommandEnd, *, overdue: bool) -> None:
+        """The endpoint itself told how the command ended. ``overdue``: it was stopped because its time was over."""
         context = self._context
-        overdue = end.state == "stopped" and not context.stop_asked()
+        overdue = overdue and end.state == "stopped"
+        if end.state == "stopped" and not overdue and not context.stop_asked():
+            context.warn("the collection was stopped on the endpoint, and not by this tool: what had arrived is kept")
         document: dict[str, Any] = {"state": "overdue" if overdue else end.state}
         if end.error is not None:
             document["error"] = {"id": end.error.error_id, "category": end.error.category, "message": end.error.message}
@@ -75,7 +77,8 @@ class Ending:
         state = "stopped" if waited is Waited.INTERRUPTED else "lost"
         how = Waited.ENDED if was_stopped else waited
         context.note_end(
-            end={"state": state, "how": str(how), "detail": str(error)}, command_ended=written(context.ports.now())
+            end={"state": state, "how": str(how), "detail": str(error)},
+            command_ended=written(context.ports.now()),
         )
         self.settle_and_free()
 
@@ -109,6 +112,7 @@ class Ending:
             deadline_s=context.settings.late_s + context.settings.stall_s,
             interrupted=context.wait,
             from_now=True,
+            log_tells=stopped,
         )
         if waited is Waited.INTERRUPTED:
             if not context.stop_asked():

@@ -36,6 +36,7 @@ class Following:
         self._working_since: float | None = None
         self._told_of_the_others = False
         self._heard_a_record = False
+        self._was_overdue = False
 
     def come_back(self) -> None:
         """A run that was left to the endpoint is followed again."""
@@ -60,7 +61,7 @@ class Following:
             case CommandEnd(state="disconnected"):
                 self._detached()
             case CommandEnd():
-                self._ending.command_ended(ended)
+                self._ending.command_ended(ended, overdue=self._was_overdue)
 
     # -- with a session -----------------------------------------------------------------------------------------------
 
@@ -99,6 +100,7 @@ class Following:
         if context.wishes.detach and self._is_working():
             return Leave.DETACH
         if self._connection.is_overdue():
+            self._was_overdue = True
             return Leave.OVERDUE
         if self._connection.is_long_down():
             self._tell_of_the_other_machines()

@@ -16,6 +16,7 @@ from typing import Any, Self
 from bridge.collection._request import Request
 from bridge.collection._states import RunState, check_transition
 from bridge.errors import BridgeError, JournalError, NoSuchRunError, StampBusyError
+from bridge.secrets import Scrubber
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x50455042
@@ -165,6 +166,7 @@ class Journal:
         self.state_dir = state_dir
         self.path = state_dir / "journal.sqlite"
         self._lock = threading.RLock()
+        self._scrubber = Scrubber()
         with self._translated():
             state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._connection = sqlite3.connect(
@@ -188,6 +190,10 @@ class Journal:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    def keep_out(self, scrubber: Scrubber) -> None:
+        """From now on nothing that it knows as a secret is written, whoever repeats it: an endpoint, a gateway."""
+        self._scrubber = scrubber
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -218,6 +224,7 @@ class Journal:
             row = self._row(connection, run_id)
             old = RunState(row["state"])
             check_transition(run_id, old, new)
+            reason = self._scrubber.text(reason) if reason is not None else None
             if new is RunState.LOCKED:
                 self._refuse_beside_a_live_run(connection, row["stamp"], run_id)
             now = _text(datetime.now(UTC))
@@ -229,7 +236,7 @@ class Journal:
                     now if new.is_final else None,
                     old if new is RunState.FAILED else None,
                     reason,
-                    _merged(row["facts"], facts),
+                    _merged(row["facts"], self._scrubber.value(facts)),
                     run_id,
                 ),
             )
@@ -242,7 +249,7 @@ class Journal:
             row = self._row(connection, run_id)
             connection.execute(
                 "UPDATE runs SET facts = ?, updated = ? WHERE id = ?",
-                (_merged(row["facts"], facts), _text(datetime.now(UTC)), run_id),
+                (_merged(row["facts"], self._scrubber.value(facts)), _text(datetime.now(UTC)), run_id),
             )
 
     def note_end(self, run_id: str, **facts: Any) -> None:
@@ -251,7 +258,7 @@ class Journal:
             row = self._row(connection, run_id)
             connection.execute(
                 "UPDATE runs SET facts = ?, updated = ?, stop_requested = 0 WHERE id = ?",
-                (_merged(row["facts"], facts), _text(datetime.now(UTC)), run_id),
+                (_merged(row["facts"], self._scrubber.value(facts)), _text(datetime.now(UTC)), run_id),
             )
 
     @contextmanager
@@ -276,15 +283,14 @@ class Journal:
     def cool_down(self, stamp: str, until: datetime) -> None:
         """Remembers until when a stamp must not be asked again (five minutes after a cancelled run, GETLOG)."""
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO cool_downs VALUES (?, ?) ON CONFLICT (stamp) DO UPDATE SET until = excluded.until",
-                (stamp, _text(until)),
-            )
+            connection.execute("DELETE FROM cool_downs WHERE stamp = ? COLLATE NOCASE", (stamp,))
+            connection.execute("INSERT INTO cool_downs VALUES (?, ?)", (stamp, _text(until)))
 
     def note_delivery(
         self, bundle_name: str, destination: str, state: str, *, run_id: str | None = None, error: str | None = None
     ) -> None:
         """Writes the state of a delivery (``begun``, ``done``, ``failed``); ``begun`` counts one attempt more."""
+        error = self._scrubber.text(error) if error is not None else None
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO deliveries (bundle_name, run_id, destination, state, attempts, last_error, updated)"
@@ -454,6 +460,7 @@ class Journal:
             )
 
     def _write_step(self, run_id: str, name: str, status: str, detail: str | None) -> None:
+        detail = self._scrubber.text(detail) if detail is not None else None
         with self._transaction() as connection:
             _add_step(connection, run_id, name, status, detail)
 

@@ -11,6 +11,9 @@ from filelock import FileLock, Timeout
 
 from bridge.errors import RunDrivenError
 
+_LOOKED_AT_S = 1.0
+"""For so long at most somebody who only looks whether the run is driven (``is_driven``) holds the lock."""
+
 
 @contextmanager
 def drive(run_dir: Path, run_id: str) -> Iterator[None]:
@@ -22,7 +25,7 @@ def drive(run_dir: Path, run_id: str) -> Iterator[None]:
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _lock(run_dir)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LOOKED_AT_S, poll_interval=0.02)
     except Timeout:
         raise RunDrivenError(run=run_id, owner=_read_owner(run_dir)) from None
     try:

@@ -151,7 +151,10 @@ class Preparing:
         context = self._context
         until = context.journal.cool_down_until(context.run.stamp)
         now = context.ports.now()
-        if until is not None and now < until <= now + COOL_DOWN:  # beyond that the clock was wrong when it was written
+        if until is not None and until > now + COOL_DOWN:  # the clock was set back since, or was wrong then
+            until = now + COOL_DOWN
+            context.journal.cool_down(context.run.stamp, until)
+        if until is not None and now < until:
             raise StampBusyError(
                 stamp=context.run.stamp,
                 detail=f"a run was stopped; it cools down until {until.astimezone(UTC):%H:%M:%SZ}",

@@ -196,7 +196,10 @@ def _take_over(
                 on_event=on_event,
                 wishes=Wishes(),
             )
-            return Driver(context).drive()
+            outcome = Driver(context).drive()
+            if to_stop and not outcome.state.is_final:
+                journal.note_end(run.id)  # answered: who attaches later does not want it stopped
+            return outcome
 
 
 def show(run_id: str, *, state_dir: Path) -> Outcome:

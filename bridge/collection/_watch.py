@@ -171,11 +171,13 @@ def wait_for_output(
     deadline_s: float,
     interrupted: Callable[[float], bool],
     from_now: bool,
+    log_tells: bool = True,
 ) -> Waited:
     """Watches the output folder until the collection is seen to have ended, or nothing changes any more.
 
     ``interrupted`` pauses for seconds and tells whether to leave. ``from_now``: stillness counts from now on, whenever
-    the last sign of life was. A folder that cannot be listed is neither ended nor still.
+    the last sign of life was. ``log_tells``: the end of the output log ends the wait, though it tells nothing of files
+    that are still on their way. A folder that cannot be listed is neither ended nor still.
 
     Raises:
         StoreError: it could not be listed when the time was over: what is in it is not known.
@@ -186,7 +188,7 @@ def wait_for_output(
         changed = output.try_look()
         waited_s = time.monotonic() - began
         if not changed and output.trouble is None:
-            if again and output.log_has_ended():
+            if again and log_tells and output.log_has_ended():
                 return Waited.ENDED
             silent_s = output.silent_s()
             if (min(silent_s, waited_s) if from_now else silent_s) >= still_s:

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from bridge.collection._ports import CommandEnd, RunningCommand
 from bridge.endpoint import Record
-from bridge.errors import HostProcessDiedError, SessionGoneError, SessionLostError
+from bridge.errors import SessionGoneError, SessionLostError
 
 _TICK_S = 0.25
 _NO_STATE = "PipelineEndedWithoutState"
@@ -27,6 +27,7 @@ class Control:
         # Plain values: a signal handler must not wait for a lock that the thread it interrupted may hold.
         self._detach = False
         self._stop = False
+        self._may_break = False
 
     def detach(self) -> None:
         """Leave the endpoint working; the run can be attached to."""
@@ -35,6 +36,20 @@ class Control:
     def stop(self) -> None:
         """Stop the collection; what arrived is kept and sealed."""
         self._stop = True
+
+    @contextmanager
+    def breakable(self) -> Iterator[None]:
+        """Within it nothing is left half by a ``KeyboardInterrupt``, and nobody looks at what is asked: a store that
+        does not answer may be waited for. A signal handler of the thread that is in here may raise one."""
+        self._may_break = True
+        try:
+            yield
+        finally:
+            self._may_break = False
+
+    @property
+    def may_break(self) -> bool:
+        return self._may_break
 
     def stop_is_answered(self) -> None:
         """The collection has ended: what was asked of it does not count for its bundle; the next request does."""
@@ -222,9 +237,7 @@ def _ask(command: RunningCommand, wanted: Leave) -> None:
 
 
 def _end(command: RunningCommand, failure: Record | Exception | None) -> CommandEnd | Lost:
-    if isinstance(failure, HostProcessDiedError):
-        return CommandEnd("failed", failure=failure)  # the command has ended with it: there is nothing to wait for
-    if isinstance(failure, SessionLostError):
+    if isinstance(failure, SessionLostError):  # also where its process died: what it had begun may go on without it
         return Lost(failure)
     if isinstance(failure, Exception):
         raise failure
