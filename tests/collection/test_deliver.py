@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from bridge.bundle import Unhashed, Verdict, seal, verify
-from bridge.collection import Access, Journal, Outcome, Place, Request, collect, deliver, plain_line
+from bridge.collection import Access, Control, Journal, Outcome, Place, Request, collect, deliver, plain_line
 from bridge.collection._deliver import show_transfer
+from bridge.collection._parts import open_place
 from bridge.errors import (
     DeliveryFailedError,
     ExitCode,
@@ -21,9 +25,12 @@ from bridge.errors import (
     UsageError,
     VerificationFailedError,
 )
-from bridge.store import FolderStore
+from bridge.secrets import Credential, Secret
+from bridge.store import Entry, FolderStore, Store, UnsafeNameHandler
 from bridge.store.transfer import Note, Paused, Repairing, TransferEvent
-from tests.support.bundles import DOCUMENTS, INFO, digests_of, write_payload
+from cli._signals import interrupts
+from tests.support.azurite import Azurite
+from tests.support.bundles import DOCUMENTS, INFO, digests_of, make_bundle, write_payload
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports
 from tests.support.runs import QUICK
 
@@ -99,6 +106,53 @@ def test_a_file_that_was_never_hashed_does_not_hide_that_it_is_missing(
     else:
         delivered = deliver(Place.parse(str(root)), far, state_dir=state_dir)
         assert verify(FolderStore(Path(delivered.bundle))).verdict is Verdict.UNPROVEN
+
+
+def test_a_sas_that_may_write_and_list_but_not_read_delivers_and_says_what_was_not_checked(
+    tmp_path: Path, state_dir: Path, azurite: Azurite
+) -> None:
+    root = tmp_path / "bundle"
+    make_bundle(root, FolderStore(root))
+    container = azurite.new_container()
+    place = Place.parse(azurite.container_url(container))
+    for _ in range(2):
+        delivered = deliver(
+            Place.parse(str(root)), place, target_access=azurite.sas(container, "cwl"), state_dir=state_dir
+        )
+        assert delivered.unchecked is not None
+        assert "it needs Read" in delivered.unchecked
+    looked = deliver(Place.parse(str(root)), place, target_access=azurite.sas(container, "rwl"), state_dir=state_dir)
+    assert (looked.unchecked, looked.bytes_sent) == (None, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: a signal is raised")
+@pytest.mark.parametrize("moment", ["before anything was sent", "after everything was sent"])
+def test_ctrl_c_ends_a_delivery_that_waits_for_a_place_to_answer(
+    collected: Outcome, tmp_path: Path, state_dir: Path, moment: str
+) -> None:
+    class Waited(FolderStore):
+        """A place at which somebody presses Ctrl-C while it is looked at."""
+
+        def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
+            has_arrived = (self.root / "bagit.txt").exists()
+            if self.root.name != "far" and has_arrived is (moment == "after everything was sent"):
+                signal.raise_signal(signal.SIGINT)
+            return super().list(prefix, on_unsafe=on_unsafe)
+
+        def at(self, path: str) -> FolderStore:
+            return Waited(self.root / path)
+
+    def open_store(place: Place, access: Credential | Secret | None) -> Store:
+        return Waited(tmp_path / "far") if place == far else open_place(place, access)
+
+    far, said = Place.parse(str(tmp_path / "far")), list[str]()
+    control = Control()
+    with interrupts(control, said.append, leaving=lambda: "leaving"), pytest.raises(KeyboardInterrupt):
+        deliver(place_of(collected), far, state_dir=state_dir, control=control, open_store=open_store)
+    assert said == ["leaving"]
+    again = deliver(place_of(collected), far, state_dir=state_dir)
+    assert verify(FolderStore(Path(again.bundle))).ok
+    assert (again.bytes_sent == 0) is (moment == "after everything was sent")
 
 
 @pytest.mark.parametrize(
