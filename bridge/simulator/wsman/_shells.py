@@ -247,7 +247,7 @@ class PowerShellShell:
         outbox = self._outbox(command_id)
         if command_id:
             self._session.stop(outbox)
-            if code.endswith("/terminate"):
+            if code.casefold().endswith("/terminate"):  # "Terminate" on the wire (wsman.h)
                 self._forget(command_id)
         return Reply(soap.answer(request, "<rsp:SignalResponse/>"))
 
