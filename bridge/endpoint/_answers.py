@@ -25,6 +25,7 @@ _CHUNK_BYTES = 64 * 1024
 _LOOK_EVERY_S = 0.2
 _IDLE_LOOKS = 10
 _DECLARED = re.compile(rb"\A\s*<\?xml[^>]*\sencoding\s*=\s*[\"']([^\"']*)")
+_HTTP_SYS = "Microsoft-HTTPAPI/"
 _MISREADINGS = (AttributeError, LookupError, TypeError, ValueError, struct.error)
 """What pypsrp raises where an answer lacks something, or has something else in its place."""
 
@@ -135,6 +136,10 @@ class AnswerGuard:
         if sealed and response is not None and response.ok and not _is_sealed(response):
             raise UnsealedAnswerError("an answer came in clear although the connection is encrypted")
         check_xml(answer)
+
+    def is_of_http_sys(self) -> bool:
+        """Whether Windows' own HTTP service gave the last response, and no gateway before it."""
+        return self._response is not None and str(self._response.headers.get("Server", "")).startswith(_HTTP_SYS)
 
     def _guard(self, adapter: Any) -> None:
         send = adapter.send

@@ -98,6 +98,11 @@ class SessionOptions:
     reconnect_deadline_s: float = 900.0
 
 
+class _RefusedByWindowsError(WinRMTransportError):  # type: ignore[misc]
+    """http.sys gave the answer of a service that is not there: the service has not seen the request. A gateway's 503
+    may also mean that it lost the answer (Envoy's "upstream reset")."""
+
+
 class RequestLostError(Exception):
     """A request met a broken line, and nobody knows whether it was carried out."""
 
@@ -227,7 +232,9 @@ class Line:
             except WinRMTransportError as error:
                 # pypsrp looks for a fault in the text. A page of http.sys (it has a DOCTYPE) or of a gateway is none.
                 if _is_broken_line(error):
-                    raise WinRMTransportError(error.protocol, error.code, "") from error
+                    of_windows = self._answers.is_of_http_sys()
+                    kind = _RefusedByWindowsError if of_windows else WinRMTransportError
+                    raise kind(error.protocol, error.code, "") from error
                 check_xml(error.response_text or "")
                 raise
         self._answers.check(answer, sealed=self._transport.wrap_required)
@@ -323,7 +330,7 @@ def _is_broken_line(error: Exception) -> bool:
 def was_not_processed(error: Exception) -> bool:
     """Whether the endpoint surely did not carry out the request: it never got it, or could not unseal it."""
     if isinstance(error, WinRMTransportError):
-        return bool(error.code in (400, 401, 503))
+        return bool(error.code in (400, 401) or (error.code == 503 and isinstance(error, _RefusedByWindowsError)))
     if isinstance(error, (AuthenticationError, requests.exceptions.ConnectTimeout)):
         return True
     return "NewConnectionError" in repr(error)

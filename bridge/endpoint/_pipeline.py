@@ -228,9 +228,13 @@ class RunningPipeline:
         with self._session.second_shell() as shell:
             try:
                 shell.signal(SignalCode.PS_CTRL_C, self.command_id)
+            except BridgeError:
+                self._stopping.clear()  # a session that ends now was not ended by us
+                raise
             except THIRD_PARTY as error:
                 if isinstance(error, WSManFaultError) and error.code == SHELL_NOT_FOUND:
                     return  # it ended by itself meanwhile
+                self._stopping.clear()
                 raise self._session.error(error) from error
 
     def disconnect(self) -> None:

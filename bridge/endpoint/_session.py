@@ -47,7 +47,7 @@ from bridge.endpoint._messages import (
     read_error,
     read_message,
 )
-from bridge.endpoint._pipeline import THIRD_PARTY, RunningPipeline, SessionIds
+from bridge.endpoint._pipeline import THIRD_PARTY, PipelineState, RunningPipeline, SessionIds
 from bridge.endpoint._psrp import PsrpClient, check_allowed, needs_session_key
 from bridge.endpoint._records import Record
 from bridge.endpoint._words import brief
@@ -141,6 +141,7 @@ class EndpointSession:
         self._pool_stream = Defragmenter()
         self._running: Pipeline | None = None
         self._left = False
+        self._is_over = False  # what ran in it has ended, although it was to be left
 
     def __enter__(self) -> EndpointSession:
         return self
@@ -229,16 +230,17 @@ class EndpointSession:
             self._line.give_up()
 
     def close(self) -> None:
-        """Closes the shell, and with it whatever runs there. A line that is down is told to ``on_line``, not raised:
-        the endpoint closes an idle session by itself."""
+        """Closes the shell, and with it whatever runs there; one that was left stays, unless what ran in it has ended
+        all the same. A line that is down is told to ``on_line``, not raised: the endpoint closes an idle session by
+        itself."""
         try:
-            if not self._left:
+            if not self._left or self._is_over:
                 with self._line.impatient():
                     self._delete()
         except (*THIRD_PARTY, BridgeError) as error:
             self._tell(LineState.LOST, f"the session could not be closed: {brief(error)}")
         finally:
-            self._left = True
+            self._left, self._is_over = True, False
             self._line.close()
 
     def abandon(self) -> None:
@@ -286,8 +288,9 @@ class EndpointSession:
         breaks now takes nothing away from what the pipeline has said."""
         if self._running is None or self._running.command_id != command_id:
             return
-        self._running = None
+        outcome, self._running = self._running.outcome, None
         if self._left:
+            self._is_over = outcome is not None and outcome.state is not PipelineState.DISCONNECTED
             return
         try:
             with self._line.impatient():
@@ -589,10 +592,14 @@ def _attach_once(access: _Access, address: EndpointAddress, ids: SessionIds) -> 
     line = access.line_to(address)
     psrp = PsrpClient(uuid.UUID(ids.pool_id), fragment_bytes=line.wsman.max_payload_size)
     shell = _shell_of(line, ids)
+    is_ours = False
     try:
         in_answer = _connect_shell(shell, psrp, ids)
+        is_ours = True
         _connect_command(shell, ids)
     except WSManFaultError as fault:
+        if is_ours and fault.code == SHELL_NOT_FOUND:  # its command has ended and was forgotten: nothing runs in it
+            _delete_abandoned(shell, line)
         line.close()
         if fault.code == IN_USE_CANNOT_RECONNECT:
             raise SessionLostError(host=address.host, detail="another client still holds the session") from fault

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree as ET  # builds requests; answers pass check_xml before they are parsed
 
@@ -46,12 +47,14 @@ class MachineReport:
     """What one machine of the endpoint let itself be asked.
 
     ``shells`` is None where that is not known: it does not answer, nobody asked, or it refused; ``detail`` says which.
+    ``date`` is the machine's clock when it answered (whole seconds), where it gave one.
     """
 
     endpoint: EndpointAddress
     answers: bool
     shells: tuple[LiveShell, ...] | None
     detail: str
+    date: datetime | None = None
 
 
 def survey(
@@ -138,10 +141,10 @@ def _as_bridge_errors(stamp: Stamp, credential: Credential, line: Line) -> Itera
 
 def _greet(stamp: Stamp, address: EndpointAddress, deadline_s: float) -> MachineReport:
     try:
-        identify(address, use_https=stamp.use_https, ca_file=stamp.ca_file, timeout_s=deadline_s)
+        identity = identify(address, use_https=stamp.use_https, ca_file=stamp.ca_file, timeout_s=deadline_s)
     except EndpointError as error:
         return MachineReport(address, answers=False, shells=None, detail=str(error.fields.get("detail") or error))
-    return MachineReport(address, answers=True, shells=None, detail="not asked for shells")
+    return MachineReport(address, answers=True, shells=None, detail="not asked for shells", date=identity.date)
 
 
 def _shell(element: Any) -> LiveShell:

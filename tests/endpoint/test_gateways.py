@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.endpoint import Command, Parameter, SessionIds, SessionOptions, Stream, attach, end_session, open_session
-from bridge.errors import CommandUncertainError
+from bridge.errors import CommandUncertainError, EndpointError
 from bridge.simulator.wsman._soap import Reply
 from bridge.stamp import EndpointAddress, Stamp
 from tests.support.simulated_endpoint import ALLOWED, SimulatedEndpoint, simulated_endpoint
@@ -78,22 +78,37 @@ def test_the_page_of_a_service_that_is_down_is_a_broken_line_and_not_the_end(
 
 
 @pytest.fixture
-def gateway(simulated: SimulatedEndpoint, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+def arrived() -> list[str]:
+    """The actions that reached the endpoint although a gateway answered."""
+    return []
+
+
+@pytest.fixture
+def gateway(
+    simulated: SimulatedEndpoint, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, arrived: list[str]
+) -> Iterator[set[str]]:
     """Requests of these actions reach the endpoint, and their answers are a gateway's."""
     actions: set[str] = set()
     honest: Any = simulated.server._service.handle
+    status = getattr(request, "param", 200)
+    monkeypatch.setattr("bridge.endpoint._answers._HTTP_SYS", "what the simulator, whose answers these are, is not")
 
     async def handle(request: Any, caller: Any) -> Any:
         answer = await honest(request, caller)
-        return Reply(GATEWAY) if request.action.rsplit("/", 1)[-1] in actions else answer
+        action = request.action.rsplit("/", 1)[-1]
+        if action not in actions:
+            return answer
+        arrived.append(action)
+        return Reply(GATEWAY, status=status)
 
     monkeypatch.setattr(simulated.server._service, "handle", handle)
     yield actions
     actions.clear()
 
 
-def test_a_command_whose_answer_a_gateway_gave_is_found_at_work(
-    simulated: SimulatedEndpoint, gateway: set[str]
+@pytest.mark.parametrize("gateway", [200, 403, 502, 503], indirect=True)
+def test_a_command_whose_answer_a_gateway_gave_is_found_at_work_and_not_sent_again(
+    simulated: SimulatedEndpoint, gateway: set[str], arrived: list[str]
 ) -> None:
     with open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=OPTIONS) as session:
         gateway.add("Command")
@@ -101,6 +116,19 @@ def test_a_command_whose_answer_a_gateway_gave_is_found_at_work(
         gateway.clear()
         texts = [record.text for record in pipeline.records() if record.stream is Stream.OUTPUT]
     assert texts == every_tick()
+    assert arrived == ["Command"]
+
+
+@pytest.mark.parametrize("gateway", [502, 503], indirect=True)
+def test_a_session_whose_opening_a_gateway_answered_is_not_left_behind(
+    simulated: SimulatedEndpoint, gateway: set[str]
+) -> None:
+    forgotten: list[SessionIds] = []
+    gateway.add("Create")
+    with pytest.raises(EndpointError):
+        open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=OPTIONS, not_opened=forgotten.append)
+    assert simulated.server.shells() == []
+    assert forgotten == []
 
 
 def test_a_command_that_nobody_can_ask_about_is_not_said_not_to_run(

@@ -424,3 +424,47 @@ def test_a_stop_on_a_machine_that_died_ends_at_the_deadline_and_on_one_that_is_b
     assert simulated.server.shells() == []
     with pytest.raises(SessionGoneError):
         attach(simulated.stamp, simulated.credential, pipeline.ids, options=short, deadline_s=5)
+
+
+def test_a_session_that_is_left_while_its_command_ends_is_closed(simulated: SimulatedEndpoint) -> None:
+    """Who leaves and the last record may meet; then nobody has a reason to come back."""
+    session = open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=OPTIONS)
+    pipeline = session.start([ticks(1)])
+    for record in pipeline.records():
+        if record.text == "finished":
+            eventually(lambda: has_written_all(simulated))
+            session.disconnect()
+    assert pipeline.wait().state is PipelineState.COMPLETED
+    session.close()
+    assert simulated.server.shells() == []
+
+
+def test_a_session_whose_command_has_ended_and_was_forgotten_is_ended_by_who_attaches(
+    simulated: SimulatedEndpoint,
+) -> None:
+    session = open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=OPTIONS)
+    pipeline = session.start([ticks(1)])
+    pipeline.wait()
+    session.abandon()  # killed between the command's end and the session's
+    session.close()
+    assert len(simulated.server.shells()) == 1
+    with pytest.raises(SessionGoneError):
+        attach(simulated.stamp, simulated.credential, pipeline.ids, options=OPTIONS, deadline_s=PATIENCE_S)
+    assert simulated.server.shells() == []
+
+
+def test_a_session_that_ends_after_a_stop_that_could_not_be_sent_was_not_stopped(
+    simulated: SimulatedEndpoint,
+) -> None:
+    short = SessionOptions(connect_timeout_s=1, operation_timeout_s=1, read_timeout_s=2, reconnect_deadline_s=2)
+    session = open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=short)
+    pipeline = session.start([ticks(100_000)])
+    records = pipeline.records()
+    next(records)
+    simulated.server.kill()
+    with pytest.raises(SessionLostError):
+        pipeline.stop()
+    simulated.server.revive()  # without its sessions
+    with pytest.raises(SessionGoneError):
+        list(records)
+    session.close()
