@@ -368,6 +368,13 @@ class NotABundleError(BridgeError):
     fix = "{fix}"
 
 
+class NothingThereError(NotABundleError):
+    """There is no bundle at {where}: {detail}"""
+
+    exit_code = ExitCode.USAGE
+    fix = "Correct the place: 'pep-bridge history' shows where bundles are."
+
+
 class VerificationFailedError(BridgeError):
     """{where} does not verify: {detail}"""
 
@@ -410,6 +417,12 @@ class StoreAccessError(StoreError):
 
 class StoreAuthenticationError(StoreAccessError):
     """{store}: the credentials were refused: {detail}"""
+
+    exit_code = ExitCode.AUTHENTICATION
+    fix = (
+        "Check user name (DOMAIN\\user) and password of the share. Do not try again and again: the account may be"
+        " locked out."
+    )
 
 
 class StoreReadOnlyError(StoreAccessError):
@@ -458,7 +471,10 @@ class SasExpiredError(StoreAuthenticationError):
 class SasError(StoreAuthenticationError):
     """{store}: the SAS cannot be used: {detail}"""
 
-    fix = "Copy the SAS token again, from '?sv=' or 'sv=' to its end, without line breaks."
+    fix = (
+        "Copy the SAS token again, from '?sv=' or 'sv=' to its end, without line breaks; if that was whole, make a new"
+        " one for this very container."
+    )
 
 
 class StoreUnreachableError(StoreError):

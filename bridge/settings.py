@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from bridge.errors import ConfigurationError, UsageError
 from bridge.stamp import HTTP_PORT, EndpointAddress, Stamp
 
 APP_NAME = "pep-bridge"
 ENV_PREFIX = "PEP_BRIDGE_"
+_MOST_PROBLEMS = 5
 
 
 class _Model(BaseModel):
@@ -226,6 +235,7 @@ def load_settings(file: Path | None = None) -> Loaded:
     """
     named = file is not None
     path = file or default_config_file()
+    variables = _variables()
     document: dict[str, Any] = {}
     if named or path.exists():
         document = _read_toml(path)
@@ -233,12 +243,10 @@ def load_settings(file: Path | None = None) -> Loaded:
     try:
         settings = Settings(**document)
     except ValidationError as error:
-        raise ConfigurationError(
-            source=str(path), detail=_first_problem(error), fix="Correct the file; 'pep-bridge config show' helps."
-        ) from None
+        raise _not_valid(error, path, variables) from None
     origins = dict.fromkeys(_leaves(settings.model_dump()), "default")
     origins |= dict.fromkeys(_leaves(document), "file")
-    origins |= dict.fromkeys(_leaves(EnvSettingsSource(Settings)()), "environment")
+    origins |= dict.fromkeys(variables, "environment")
     return Loaded(settings=settings, file=path if document else None, origins=origins)
 
 
@@ -269,10 +277,90 @@ def _resolve_paths(document: dict[str, Any], base: Path) -> None:
                     entry[key] = str(base / Path(entry[key]).expanduser())
 
 
-def _first_problem(error: ValidationError) -> str:
-    problems = error.errors(include_input=False, include_url=False)
-    lines = [f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in problems]
-    return "; ".join(lines[:5])
+def _not_valid(error: ValidationError, path: Path, variables: Collection[str]) -> ConfigurationError:
+    """What is wrong, and where it was said: in the file, or by a variable of the environment."""
+    problems = list(_problems(error))
+    said_by = [(key, words) for key, words in problems if key in variables]
+    if said_by:
+        key, words = said_by[0]
+        name = _variable(key)
+        return ConfigurationError(
+            source=f"the variable {name}", detail=words, fix=f"Correct the variable, or take it away: unset {name}."
+        )
+    return ConfigurationError(
+        source=str(path),
+        detail="; ".join(f"{key}: {words}" for key, words in problems),
+        fix="Correct these keys in the file; the README has an example of each table.",
+    )
+
+
+def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """The first few keys that are not good, and why, in words for people."""
+    for problem in error.errors(include_input=False, include_url=False)[:_MOST_PROBLEMS]:
+        parts = [str(part) for part in problem["loc"]]
+        words = _no_such_key(parts) if problem["type"] == "extra_forbidden" else problem["msg"]
+        yield ".".join(parts), words
+
+
+def _no_such_key(parts: Sequence[str]) -> str:
+    *tables, name = parts
+    meant = get_close_matches(name, _keys_in(tables), n=1, cutoff=0.5)
+    return "there is no such key" + (f"; did you mean {'.'.join([*tables, *meant])}?" if meant else "")
+
+
+def _keys_in(tables: Sequence[str]) -> list[str]:
+    """The keys that a table may have, by the models that describe it."""
+    model: Any = Settings
+    for table in tables:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(table)
+            model = field.annotation if field else None
+        else:  # a dictionary of models, by name
+            model = next(reversed(get_args(model)), None)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _variable(key: str) -> str:
+    return ENV_PREFIX + key.replace(".", "__").upper()
+
+
+def _refuse_misspelt_variables() -> None:
+    """A variable that looks like a key of the configuration and is none would quietly change nothing."""
+    for name in os.environ:
+        if name.upper().startswith(ENV_PREFIX) and (
+            problem := _misspelt(name.upper().removeprefix(ENV_PREFIX).lower())
+        ):
+            raise ConfigurationError(
+                source=f"the variable {name}", detail=problem, fix=f"Correct it, or take it away: unset {name}."
+            )
+
+
+def _misspelt(words: str) -> str:
+    """What is wrong with the rest of a variable's name; empty where it is a key, or no business of ours."""
+    table, separator, key = words.partition("__")
+    tables = list(Settings.model_fields)
+    if table in tables:
+        return ""
+    if separator:
+        meant = [f"{each}.{key}" for each in get_close_matches(table, tables, n=1)]
+    else:  # one underscore where two belong
+        meant = [each + "." + table.removeprefix(f"{each}_") for each in tables if table.startswith(f"{each}_")]
+    if not separator and not meant:
+        return ""
+    return "it is no key of the configuration" + (f"; did you mean {_variable(meant[0])}?" if meant else "")
+
+
+def _variables() -> set[str]:
+    """The keys that variables of the environment overlay."""
+    _refuse_misspelt_variables()
+    try:
+        return set(_leaves(EnvSettingsSource(Settings)()))
+    except SettingsError as error:
+        raise ConfigurationError(
+            source=f"a variable {ENV_PREFIX}...",
+            detail=f"{error}",
+            fix="""A list is written as JSON: PEP_BRIDGE_COLLECTION__ROLES='["Storage", "ACS"]'.""",
+        ) from None
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[str]:
@@ -336,13 +424,21 @@ def change_setting(file: Path, key: str, text: str | None, check: Callable[[Sett
         try:
             settings = Settings(**plain)
         except ValidationError as error:
-            fix = "'pep-bridge config show' lists the keys; the README has an example."
-            problem = problem or ConfigurationError(source=key, detail=_first_problem(error), fix=fix)
+            problem = problem or _not_to_be_set(error, key)
             continue
         check(settings)
         _write_atomically(file, tomlkit.dumps(changed))
         return value
     raise problem or AssertionError(key)
+
+
+def _not_to_be_set(error: ValidationError, key: str) -> ConfigurationError:
+    problems = [words if found == key else f"{found}: {words}" for found, words in _problems(error)]
+    return ConfigurationError(
+        source=key,
+        detail="; ".join(problems),
+        fix="'pep-bridge config show' lists the keys; the README has an example of each table.",
+    )
 
 
 def _parts(key: str) -> tuple[str, ...]:

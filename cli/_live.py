@@ -23,8 +23,10 @@ _LINE_EVERY_S = 15.0
 _LAST_MESSAGES = 4
 _MOST_KEPT = 10
 KEYS = "Ctrl-C: leave it running and detach; twice: stop it"
+_KEYS_IN_THE_QUEUE = "Ctrl-C: leave; nothing is started"
 _KEYS_FOR_THE_BUNDLE = "Ctrl-C: leave; 'pep-bridge attach' finishes the bundle"
 _KEYS_WHILE_STOPPING = "stopping: waiting until nothing arrives any more; what arrived is kept"
+_BEFORE_THE_STAMP = {"starting", "planned", "preflighted"}
 _LEAST_PERCENT = 5
 _MOST_PERCENT = 99.0  # until what was waited for has been said
 _FRAME_ROWS = 16  # what the view needs besides the table of roles
@@ -183,6 +185,7 @@ class _Seen:
     state: str = "starting"
     keys: str
     is_bundle: bool = False
+    is_queued: bool = False
     percent: int = -1
     working_since: float | None = None
     doing: str = ""
@@ -240,7 +243,10 @@ class _Screen:
         match event:
             case events.StateChanged():
                 state = f"{event.state}" + (f" ({event.reason})" if event.reason else "")
-                seen = replace(seen, state=state, percent=-1, moved_percent=-1.0, doing="", moving="")
+                is_queued = seen.is_queued and not event.state.is_on_the_stamp
+                seen = replace(
+                    seen, is_queued=is_queued, state=state, percent=-1, moved_percent=-1.0, doing="", moving=""
+                )
                 is_bundle = event.state in {events.RunState.SEALING, events.RunState.DELIVERING}
                 keys = _KEYS_FOR_THE_BUNDLE if is_bundle and seen.keys == KEYS else seen.keys
                 return replace(seen, keys=keys, is_bundle=is_bundle)
@@ -256,7 +262,7 @@ class _Screen:
             case events.DeliveryProgress() | events.HashProgress():
                 return self._after_move(seen, event)
             case events.Waiting():
-                return replace(seen, moving=self._teller.line(event) or "")
+                return replace(seen, moving=self._teller.line(event) or "", is_queued=seen.state in _BEFORE_THE_STAMP)
 
     def _after_move(self, seen: _Seen, event: events.DeliveryProgress | events.HashProgress) -> _Seen:
         done, total = event.bytes_done, event.bytes_total
@@ -318,7 +324,7 @@ class _Screen:
             yield Text(f"{kind}: {text}", style=style, overflow="ellipsis", no_wrap=True)
         if told := self._teller.keys:
             yield Text(told, style="dim", overflow="ellipsis", no_wrap=True)
-        yield Text(_KEYS_WHILE_STOPPING if stopping and seen.keys == KEYS else seen.keys, style="dim")
+        yield Text(_keys(seen, stopping=stopping), style="dim")
 
     def _draw_progress(self, seen: _Seen, *, stopping: bool) -> Iterator[RenderableType]:
         from rich.padding import Padding
@@ -351,6 +357,15 @@ class _Screen:
         yield table
         if len(latest) > rows:
             yield Text(f"... and {len(latest) - rows} more roles", style="dim")
+
+
+def _keys(seen: _Seen, *, stopping: bool) -> str:
+    """What Ctrl-C does now."""
+    if seen.keys != KEYS:
+        return seen.keys
+    if stopping:
+        return _KEYS_WHILE_STOPPING
+    return _KEYS_IN_THE_QUEUE if seen.is_queued else KEYS
 
 
 def _after_landed(seen: _Seen, event: events.Landed) -> _Seen:

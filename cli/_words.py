@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 
 # C0 and C1 controls but tab and line feed, marks that turn the direction of writing, line separators, half characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SPECIAL_ON_WINDOWS = re.compile(r"[^\w\\/:.~@+-]")
 _MOST_NAMED = 3
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -66,5 +69,6 @@ def named(names: Sequence[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """A place as it can be pasted into a shell."""
-    return f"'{text}'" if any(character in text for character in " \\&$") else text
+    """A place as it can be pasted into a shell: a POSIX one, or on Windows PowerShell and cmd alike."""
+    on_windows = f'"{text}"' if _SPECIAL_ON_WINDOWS.search(text) else text
+    return on_windows if sys.platform == "win32" else shlex.quote(text)

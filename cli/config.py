@@ -82,7 +82,7 @@ def _change(console: Console, options: Globals, key: str, text: str | None) -> R
     from bridge.settings import change_setting, default_config_file
 
     file = options.config or default_config_file()
-    value = change_setting(file, key, text, _check)
+    value = change_setting(file, key, text, lambda settings: _check(settings, key))
     console.show(f"{key} is no longer set" if text is None else f"{key} = {value!r}")
     console.say(f"written to {file}")
     if options.load().origins.get(key) == "environment":
@@ -90,14 +90,16 @@ def _change(console: Console, options: Globals, key: str, text: str | None) -> R
     return Report({"key": key, "value": value, "file": str(file)})
 
 
-def _check(settings: Settings) -> None:
-    """What only those who use a value can tell: whether a rate is one, or a span of time."""
+def _check(settings: Settings, key: str) -> None:
+    """What only those who use a value can tell: whether a rate is one, a span of time, or a place. A place that was
+    wrong before keeps nobody from changing something else."""
     from tzlocal import get_localzone
 
     from bridge.collection import parse_window
     from bridge.retention import read_limits
     from bridge.store.transfer import QuietHours, parse_rate
     from bridge.watch import read_pause, read_policy
+    from cli._places import find_place
 
     if settings.transfer.limit_rate is not None:
         parse_rate(settings.transfer.limit_rate)
@@ -108,6 +110,17 @@ def _check(settings: Settings) -> None:
     read_pause(settings.watch)
     if settings.retention.model_dump(exclude_none=True):
         read_limits(settings.retention)
+    if key == "collection.to" or key.startswith("destinations."):
+        for place in _places(settings):
+            find_place(place, settings)
+
+
+def _places(settings: Settings) -> Iterator[str]:
+    from cli.doctor import AUTO
+
+    if settings.collection.to not in {None, AUTO}:
+        yield str(settings.collection.to)
+    yield from (known.staging for known in settings.destinations.values() if known.staging)
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

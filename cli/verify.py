@@ -53,11 +53,11 @@ def check(
     try:
         with bytes_bar(console, "reading") as bar:
             report = verify_bundle(store, fast=fast, on_progress=lambda p: bar.update(p.bytes_done, p.bytes_total))
+        if any(finding.kind is FindingKind.NOT_SEALED for finding in report.findings):
+            error = not_sealed(store)
+            return Report(report.to_json() | {"bundle": store.location}, error.exit_code, [error])
     finally:
         store.close()
-    if any(finding.kind is FindingKind.NOT_SEALED for finding in report.findings):
-        error = not_sealed(store.location)
-        return Report(report.to_json() | {"bundle": store.location}, error.exit_code, [error])
     _show(console, store.location, report)
     data = report.to_json() | {"bundle": store.location}
     if report.ok:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from bridge.bundle._tags import (
     parse_oxum,
     what_is_wrong_with_declaration,
 )
-from bridge.errors import NotABundleError, StoreNotFoundError
+from bridge.errors import NotABundleError, NothingThereError, StoreError, StoreNotFoundError
 from bridge.store import Store
 
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -101,6 +102,7 @@ def read_bundle(store: Store) -> Bundle:
     """The bundle at the root of a store.
 
     Raises:
+        NothingThereError: there is no file at all; the place is another one.
         NotABundleError: no ``bagit.txt`` (not sealed), or no declaration, tag manifest or bag-info that can be read.
         StoreError: the store cannot be read.
     """
@@ -121,11 +123,14 @@ def read_bundle(store: Store) -> Bundle:
     return Bundle(store, bundle_id, info)
 
 
-def not_sealed(where: str) -> NotABundleError:
-    """The error for a place without ``bagit.txt``: whoever is told it may have mistyped the place."""
+def not_sealed(store: Store) -> NotABundleError:
+    """The error for a place without ``bagit.txt``."""
+    with suppress(StoreError):  # it may be read and not listed
+        if next(store.list(on_unsafe=lambda error: None), None) is None:
+            return NothingThereError(where=store.location, detail="nothing is there.")
     return NotABundleError(
-        where=where,
-        detail=f"it has no {DECLARATION}: nothing is there, it is another folder, or it was never sealed",
+        where=store.location,
+        detail=f"it has no {DECLARATION}: it is another folder, or was never sealed",
         fix=f"Give the folder that holds {DECLARATION} ('pep-bridge history' shows where bundles are). A collection"
         " that was cut short is sealed by 'pep-bridge attach'.",
     )
@@ -147,5 +152,5 @@ def _tag_file(store: Store, name: str, limit_bytes: int) -> bytes | None:
         return read_small(store, name, limit_bytes)
     except StoreNotFoundError as error:
         if name == DECLARATION:
-            raise not_sealed(store.location) from error
+            raise not_sealed(store) from error
         raise NotABundleError(where=store.location, detail=f"it has no {name}") from error

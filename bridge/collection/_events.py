@@ -120,7 +120,10 @@ def plain_line(event: Event) -> str | None:
         case Warned(text=text):
             return f"warning: {text}"
         case Waiting(reason=reason, until=until):
-            return f"waiting: {reason}" + (f" (until {until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ})" if until else "")
+            clock = f"{until.astimezone(UTC):%H:%M:%SZ}" if until else ""
+            if until is None or clock in reason:  # it says itself until when
+                return f"waiting: {reason}"
+            return f"waiting: {reason} (until {until.astimezone(UTC):%Y-%m-%d} {clock})"
         case HashProgress(bytes_done=done, bytes_total=total):
             return f"hashed: {done:,} of {total:,} bytes"
         case DeliveryProgress(bytes_done=done, bytes_total=total, detail=detail):

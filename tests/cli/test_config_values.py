@@ -77,7 +77,11 @@ def test_the_first_value_makes_the_file(tmp_path: Path) -> None:
     [
         (("set", "transfer.limit_rate", "fast"), "'fast' is not a rate"),
         (("set", "transfer.quiet_hours", "always"), "'always'"),
-        (("set", "transfer.bogus", "1"), "transfer.bogus"),
+        (("set", "transfer.bogus", "1"), "error: transfer.bogus: there is no such key"),
+        (("set", "transfer.limit_rat", "1"), "error: transfer.limit_rat: there is no such key; did you mean transfer."),
+        (("set", "transfer.limit_rate", "5"), "has no unit"),
+        (("set", "collection.to", "nowhere"), "no destination 'nowhere'"),
+        (("set", "stamps.east.password", "x"), "did you mean stamps.east.password_file"),
         (("set", "transfer.connections", "many"), "connections"),
         (("set", "watch.persist", "long"), "'long' is not a span"),
         (("set", "collection.since", "yesterdayish"), "'yesterdayish'"),
@@ -94,6 +98,18 @@ def test_what_would_not_be_valid_is_not_written(config: Path, arguments: tuple[s
     assert told in done.stderr
     assert "fix: " in done.stderr
     assert config.read_text() == BEFORE
+
+
+def test_a_destination_is_named_once_it_is_there(config: Path) -> None:
+    assert change(config, "set", "destinations.nas.location", "/logs").returncode == 0
+    done = change(config, "set", "collection.to", "nas")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_place_that_was_wrong_before_keeps_nobody_from_changing_the_rate(config: Path) -> None:
+    config.write_text(BEFORE + '\n[collection]\nto = "gone"\n', encoding="utf-8")
+    done = change(config, "set", "transfer.limit_rate", "5Mbit")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_value_that_the_environment_overlays_is_told(config: Path) -> None:

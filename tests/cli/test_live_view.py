@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console as RichConsole
 
-from bridge.collection import DeliveryProgress, HashProgress, RecordArrived, RunState, StateChanged, Warned
+from bridge.collection import DeliveryProgress, HashProgress, RecordArrived, RunState, StateChanged, Waiting, Warned
 from bridge.endpoint import Progress, Record, Stream
 from cli._console import Console
 from cli._live import KEYS, _Lines, _Screen, _Teller
@@ -247,3 +247,23 @@ def test_why_a_run_failed_is_told_once_at_its_end(capsys: pytest.CaptureFixture[
     lines = _Lines(Console(as_json=False))
     lines.on_event(StateChanged(run_id="r", state=RunState.FAILED, reason="no way to azs-ercs01"))
     assert capsys.readouterr().err.splitlines() == ["run r", "failed"]
+
+
+def test_a_wait_for_a_stamp_says_once_until_when_and_that_nothing_is_started(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    until = datetime(2026, 11, 23, 18, 34, 37, tzinfo=UTC)
+    cools = Waiting(run_id="r", reason="s is busy: a run was stopped; it cools down until 18:34:37Z", until=until)
+    _Lines(Console(as_json=False)).on_event(cools)
+    assert capsys.readouterr().err.count("18:34:37Z") == 1
+    _Lines(Console(as_json=False)).on_event(replace(cools, reason="s is busy"))
+    assert "(until 2026-11-23 18:34:37Z)" in capsys.readouterr().err
+
+    screen = _Screen("collect", Console(as_json=False), KEYS)
+    screen.on_event(StateChanged(run_id="r", state=RunState.PREFLIGHTED))
+    screen.on_event(cools)
+    shown = drawn(screen)
+    assert "Ctrl-C: leave; nothing is started" in shown
+    assert "detach" not in shown
+    screen.on_event(StateChanged(run_id="r", state=RunState.LOCKED))
+    assert KEYS in drawn(screen)

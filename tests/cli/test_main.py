@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import ExitCode
+from cli._words import quoted
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,13 +168,22 @@ def test_the_document_of_a_usage_error_names_the_verb_with_its_group(arguments: 
 
 
 @pytest.mark.parametrize("verb", ["deliver", "report", "verify"])
-@pytest.mark.parametrize("place", ["plain", "nothing"])
-def test_what_is_no_bundle_is_said_in_the_same_words_by_every_verb(tmp_path: Path, verb: str, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "code", "told"),
+    [
+        ("plain", ExitCode.VERIFICATION, "it has no bagit.txt: it is another folder, or was never sealed"),
+        ("nothing", ExitCode.USAGE, "nothing is there"),
+    ],
+)
+def test_what_is_no_bundle_is_said_in_the_same_words_by_every_verb(
+    tmp_path: Path, verb: str, place: str, code: ExitCode, told: str
+) -> None:
     (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "a file").touch()
     to = ["--to", str(tmp_path / "copies")] if verb == "deliver" else []
     done = pep_bridge(verb, str(tmp_path / place), *to)
-    assert done.returncode == ExitCode.VERIFICATION
-    assert "nothing is there, it is another folder, or it was never sealed" in done.stderr
+    assert done.returncode == code
+    assert told in done.stderr
     assert "pep-bridge history" in done.stderr
     assert not (tmp_path / place / "bagit.txt").exists()
 
@@ -291,3 +301,19 @@ def test_a_table_that_nobody_reads_any_more_is_no_error() -> None:
             [sys.executable, "-c", code], stdout=nobody, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT
         )
     assert (done.returncode, done.stderr) == (0, "went on\n")
+
+
+@pytest.mark.parametrize(
+    ("platform", "text", "pasted"),
+    [
+        ("linux", "/srv/logs/east", "/srv/logs/east"),
+        ("linux", r"\\nas\drop\it's here", "'" + r"\\nas\drop\it" + "'\"'\"'" + "s here'"),
+        ("win32", r"C:\Logs\east", r"C:\Logs\east"),
+        ("win32", r"\\nas\drop$\two words", r'"\\nas\drop$\two words"'),
+    ],
+)
+def test_a_place_that_is_told_can_be_pasted_into_the_shell_of_its_system(
+    monkeypatch: pytest.MonkeyPatch, platform: str, text: str, pasted: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    assert quoted(text) == pasted

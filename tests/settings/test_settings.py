@@ -53,7 +53,7 @@ def test_the_environment_goes_over_the_file_and_its_origin_is_told(
     ("text", "said"),
     [
         ("[stamp.east]\nendpoints = []", "stamp"),
-        (STAMP + "passwrd = 'x'", "passwrd"),
+        (STAMP + "passwrd = 'x'", "passwrd: there is no such key; did you mean stamps.east.password_file"),
         ("[stamps.east]\nendpoints = []", "endpoints"),
         ("[stamps.east]\nendpoints = [{host='a', port=99999}]", "port"),
         ('[destinations.nas]\nlocation = "\\\\nas\\logs"', "TOML"),
@@ -73,6 +73,40 @@ def test_a_wrong_value_is_not_repeated_in_the_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(file)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PEP_BRIDGE_TRANSFER__LIMIT_RAT", "5Mbit", "no such key; did you mean transfer.limit_rate"),
+        ("PEP_BRIDGE_TRANSFER__CONNECTIONS", "many", "valid integer"),
+        ("PEP_BRIDGE_TRANSFER_LIMIT_RATE", "5Mbit", "did you mean PEP_BRIDGE_TRANSFER__LIMIT_RATE"),
+        ("PEP_BRIDGE_TRANFER__LIMIT_RATE", "5Mbit", "did you mean PEP_BRIDGE_TRANSFER__LIMIT_RATE"),
+        ("PEP_BRIDGE_LINE__RATE", "5Mbit", "no key of the configuration"),
+    ],
+)
+def test_a_wrong_variable_is_blamed_itself_and_not_the_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        load_settings(config)
+    assert name in str(caught.value)
+    assert name in caught.value.advice
+    assert str(config) not in str(caught.value)
+
+
+def test_a_variable_with_a_list_that_is_none_is_told(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEP_BRIDGE_COLLECTION__ROLES", "Storage,ACS")
+    with pytest.raises(ConfigurationError, match="PEP_BRIDGE_") as caught:
+        load_settings(config)
+    assert '["Storage", "ACS"]' in caught.value.advice
+
+
+def test_variables_that_are_no_keys_are_left_alone(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEP_BRIDGE_SHARE_PASSWORD", "x")
+    monkeypatch.setenv("PEP_BRIDGE_STATE_DIR", "x")
+    assert load_settings(config).settings.stamps
 
 
 def test_an_absent_file_is_an_error_only_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,13 +243,13 @@ def test_the_rate_can_be_changed_while_it_runs() -> None:
 
 @pytest.mark.parametrize(
     ("text", "bits"),
-    [("20Mbit", 20_000_000), ("512k", 512_000), ("1.5 Gbit", 1_500_000_000), ("300", 300), ("64kbps", 64_000)],
+    [("20Mbit", 20_000_000), ("512k", 512_000), ("1.5 Gbit", 1_500_000_000), ("300bit", 300), ("64kbps", 64_000)],
 )
 def test_rates_are_read_as_people_write_them(text: str, bits: int) -> None:
     assert parse_rate(text) == bits
 
 
-@pytest.mark.parametrize("text", ["", "fast", "-1M", "0", "20MB", "1e3"])
+@pytest.mark.parametrize("text", ["", "fast", "-1M", "0", "0k", "20MB", "1e3", "5", " 300 "])
 def test_what_is_not_a_rate_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_rate(text)

@@ -70,18 +70,19 @@ class QuietHours:
 
 
 def parse_rate(text: str) -> int:
-    """Bits per second of ``20Mbit``, ``512k``, ``1.5 Gbit`` or a plain number of bits.
+    """Bits per second of ``20Mbit``, ``512k``, ``1.5 Gbit`` or ``64000bit``.
 
     Raises:
-        UsageError: it is not a rate, or not above zero.
+        UsageError: it is not a rate, has no unit (``5`` is meant as 5 Mbit as a rule), or is not above zero.
     """
     found = _RATE.match(text)
-    bits = 0 if found is None else round(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()])
-    if bits <= 0:
+    if found is None or float(found[1]) <= 0:
         raise UsageError(
             detail=f"{text!r} is not a rate", fix="Write it in bits per second, such as 20Mbit or 512kbit."
         )
-    return bits
+    if not found[2] and not found[3]:
+        raise UsageError(detail=f"the rate {text!r} has no unit", fix=f"Write {found[1]}Mbit or {found[1]}kbit.")
+    return max(round(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()]), 1)
 
 
 @dataclass(frozen=True, slots=True)
