@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
+from datetime import datetime
 
 from bridge.collection._context import RunContext, written
 from bridge.collection._events import LineChanged
@@ -82,7 +83,10 @@ class Connection:
         self._context.note(opening=self._opening_without(ids))
 
     def _remember_session(self, ids: SessionIdsJson, endpoint: str) -> None:
+        on_stamp = self._context.stamp_time.now()
         self._context.note(
+            sent_by_the_stamp=written(on_stamp) if on_stamp is not None else None,
+            account=self._context.access.endpoint.username,
             session=dict(ids),
             endpoint=endpoint,
             command_sent=written(self._context.ports.now()),
@@ -144,6 +148,7 @@ class Connection:
             EndpointError: it is not to be had now.
         """
         context = self._context
+        self._refuse_another_account()
         try:
             self.command = context.ports.endpoint.attach(
                 context.run.request.stamp,
@@ -158,6 +163,15 @@ class Connection:
             raise
         finally:
             self._asked_at = time.monotonic()
+
+    def _refuse_another_account(self) -> None:
+        """A session is shown to nobody but its owner: to another account it would seem to be gone."""
+        began, now = self._context.run.facts.get("account"), self._context.access.endpoint.username
+        if began and _bare(began) != _bare(now):
+            raise NotPermittedError(
+                detail=f"run {self._context.run.id} was begun by {began}, and its session is not shown to {now}",
+                fix=f"Give the account that began it: --username '{began}'.",
+            )
 
     def lose(self, error: SessionLostError) -> None:
         """The session is lost; it may be had back."""
@@ -179,15 +193,29 @@ class Connection:
         return self.left_s() < 0
 
     def left_s(self) -> float:
-        """For how long the collection may still work. A clock that is set forward ends none that this process has seen
-        begin."""
+        """For how long the collection may still work. The stamp's clock tells it, or this process, which has seen the
+        command begin; where neither does, this machine's own clock, which may have been set meanwhile."""
         context = self._context
         sent = context.command_sent()
-        latest = context.latest_end(sent)
-        by_the_clock_s = (latest - context.ports.now()).total_seconds()
-        if self._sent_at is None:
-            return by_the_clock_s
-        return max(by_the_clock_s, (latest - sent).total_seconds() - (time.monotonic() - self._sent_at))
+        limit_s = (context.latest_end(sent) - sent).total_seconds()
+        worked_s = self._worked_s()
+        if worked_s is None:
+            worked_s = (context.ports.now() - sent).total_seconds()
+        return limit_s - max(0.0, worked_s)
+
+    def watchable_s(self) -> float:
+        """For how long its output is watched without a session. A clock that may have been set ends no collection
+        whose output still changes: it is watched for as long as a stall would take."""
+        left_s = self.left_s()
+        return max(0.0, left_s) if self._worked_s() is not None else max(self._context.settings.stall_s, left_s)
+
+    def _worked_s(self) -> float | None:
+        """Since when the command was sent, where something better than a clock that may be set tells it."""
+        known = [time.monotonic() - self._sent_at] if self._sent_at is not None else []
+        sent, now = self._context.run.facts.get("sent_by_the_stamp"), self._context.stamp_time.now()
+        if sent and now is not None:
+            known.append((now - datetime.fromisoformat(sent)).total_seconds())
+        return min(known, default=None)
 
     # -- its line -----------------------------------------------------------------------------------------------------
 
@@ -307,3 +335,8 @@ class Connection:
 
     def _end_session(self, ids: SessionIdsJson) -> None:
         self._context.ports.endpoint.end(self._context.run.request.stamp, self._context.access.endpoint, ids)
+
+
+def _bare(username: str) -> str:
+    """The name without its domain, which has two forms (``DOMAIN\\name``, ``name@domain``)."""
+    return username.rpartition("\\")[2].partition("@")[0].casefold()

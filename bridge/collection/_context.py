@@ -19,6 +19,7 @@ from bridge.collection._plan import PAYLOAD, written_place, written_secret
 from bridge.collection._ports import Ports
 from bridge.collection._request import Access, Place
 from bridge.collection._settings import Settings
+from bridge.collection._stamp_time import StampTime
 from bridge.collection._states import RunState
 from bridge.collection._watch import OutputFolder, Snapshot
 from bridge.collection._work import Control
@@ -72,6 +73,7 @@ class RunContext:
         self.errors: list[BridgeError] = []
         self.pause: ExitCode | None = None
         self.finished: Finished | None = None
+        self.stamp_time = StampTime(lambda: ports.endpoint.clock(run.request.stamp), ports.now)
         self.output = OutputFolder(
             self.output_store, lambda: self.output_folder, on_change=self._tell_landed, on_trouble=self.warn
         )

@@ -31,6 +31,7 @@ class Driver:
             wait=context.wait,
             warn=context.warn,
             is_over=context.is_over,
+            ahead=context.stamp_time.ahead,
         )
         self._connection = Connection(context)
         preparing = Preparing(context, self._locks, self._connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 
 from bridge.collection._ports import CommandEnd, EndState, LineNews, LineWord, RunningCommand, SessionIdsJson
 from bridge.endpoint import (
@@ -18,11 +19,11 @@ from bridge.endpoint import (
     attach,
     end_session,
     error_for,
-    identify,
     open_session,
+    survey,
 )
 from bridge.endpoint.script import allow_list, load_script
-from bridge.errors import CommandUncertainError, EndpointError
+from bridge.errors import CommandUncertainError
 from bridge.secrets import Credential
 from bridge.stamp import Stamp
 
@@ -121,14 +122,11 @@ class RealEndpoint:
         )
 
     def answering(self, stamp: Stamp) -> tuple[str, ...]:
-        found = []
-        for address in stamp.endpoints:
-            try:
-                identify(address, use_https=stamp.use_https, ca_file=stamp.ca_file, timeout_s=_PROBE_TIMEOUT_S)
-            except EndpointError:
-                continue
-            found.append(address.name)
-        return tuple(found)
+        return tuple(report.endpoint.name for report in survey(stamp, deadline_s=_PROBE_TIMEOUT_S) if report.answers)
+
+    def clock(self, stamp: Stamp) -> datetime | None:
+        reports = survey(stamp, deadline_s=_PROBE_TIMEOUT_S)
+        return next((report.date for report in reports if report.date is not None), None)
 
 
 class _Running:

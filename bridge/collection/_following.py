@@ -169,7 +169,7 @@ class Following:
             context.output,
             poll_s=context.settings.watch_s,
             still_s=context.settings.stall_s,
-            deadline_s=max(0.0, connection.left_s()),
+            deadline_s=connection.watchable_s(),
             interrupted=lambda seconds: context.wait(seconds) or connection.ask_again(),
             from_now=False,
         )

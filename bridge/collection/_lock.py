@@ -27,6 +27,7 @@ COOL_DOWN = timedelta(minutes=5)
 
 _LARGEST_DOCUMENT_BYTES = 64 * 1024
 _HEARTBEATS_MISSED = 4
+_UNTIL_IT_ANSWERS = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,11 @@ class LockSettings:
 
 @dataclass(frozen=True, slots=True)
 class LockState:
-    """The lock as one generation's file tells it. ``on_stamp_until`` is set while the endpoint may be working."""
+    """The lock as one generation's file tells it. ``on_stamp_until`` is set while the endpoint may be working.
+
+    Its moments are by the clock of the machine that wrote them; ``stamp_ahead`` is by how much the stamp's clock was
+    ahead of that one.
+    """
 
     generation: int
     run_id: str
@@ -49,6 +54,7 @@ class LockState:
     beat_at: datetime | None
     on_stamp_until: datetime | None
     cool_down_until: datetime | None
+    stamp_ahead: timedelta | None = None
 
 
 class StampLock:
@@ -65,12 +71,16 @@ class StampLock:
         wait: Callable[[float], bool],
         on_lost: Callable[[str], None],
         is_over: Callable[[str], bool] = lambda run_id: False,
+        ahead: Callable[[], timedelta | None] = lambda: None,
     ) -> None:
         """
         Args:
             wait: pauses for seconds and tells whether the run is to give up meanwhile.
             is_over: whether a run is known to have ended, with nothing of it left on the stamp: a lock that it could
                 not give back holds nobody up.
+            ahead: by how much the stamp's clock is ahead of this machine's, where the stamp tells it now. A run that
+                was detached shows no life: its lock holds by time alone, and the clocks of two jump boxes may be hours
+                apart; the stamp's clock is the one that both can ask.
         """
         self._store = store
         self._stamp = stamp
@@ -81,6 +91,8 @@ class StampLock:
         self._wait = wait
         self._on_lost = on_lost
         self._is_over = is_over
+        self._ahead = ahead
+        self._promised_ahead: timedelta | None = None
         self._generation = 0
         self._beat = 0
         self._on_stamp_until: datetime | None = None
@@ -102,7 +114,7 @@ class StampLock:
         mine = current is not None and current.held and current.run_id == self._run_id
         if current is not None and mine:
             self._generation, self._beat = current.generation, current.beat
-            self._on_stamp_until = current.on_stamp_until
+            self._on_stamp_until, self._promised_ahead = current.on_stamp_until, current.stamp_ahead
             self._write_heartbeat()
         else:
             if current is not None and not break_lock and not (current.held and self._is_over(current.run_id)):
@@ -122,7 +134,7 @@ class StampLock:
             StampBusyError: another run has taken the lock meanwhile: this process stood still for so long.
             StoreError: the store cannot be read or written.
         """
-        self._on_stamp_until = moment
+        self._on_stamp_until, self._promised_ahead = moment, self._ahead()
         self._write_heartbeat()
         if self._highest() != self._generation:
             self._on_stamp_until = None
@@ -144,6 +156,7 @@ class StampLock:
         self.leave()
         if self._generation == 0 or self._highest() != self._generation:
             return
+        self._promised_ahead = self._ahead() if cool_down_until is not None else None
         self._replace({"held": False, "on_stamp_until": None, "cool_down_until": _text(cool_down_until)})
         for generation in self._generations():
             if generation < self._generation:
@@ -165,23 +178,25 @@ class StampLock:
     def _refuse_if_busy(self, current: LockState) -> None:
         now = self._now()
         if not current.held:
-            if current.cool_down_until is not None and current.cool_down_until > now:
+            rests_until = self._here(current, current.cool_down_until)
+            if rests_until is not None and rests_until > now:
                 raise StampBusyError(
                     stamp=self._stamp,
-                    detail=f"run {current.run_id} was stopped; it cools down until {_show(current.cool_down_until)}",
+                    detail=f"run {current.run_id} was stopped; it cools down until {_show(rests_until)}",
                     fix="Wait until then, or use --queue, which waits.",
-                    until=current.cool_down_until,
+                    until=rests_until,
                     owner=current.owner,
                 )
             return
-        if current.on_stamp_until is not None and current.on_stamp_until > now:
+        works_until = self._here(current, current.on_stamp_until)
+        if works_until is not None and works_until > now:
             raise StampBusyError(
                 stamp=self._stamp,
                 detail=f"run {current.run_id} of {current.owner} collects from it,"
-                f" until {_show(current.on_stamp_until)} at the latest",
+                f" until {_show(works_until)} at the latest",
                 fix="Wait for it (--queue), attach to it there, or break its lock with --break-lock when you know that"
                 " nothing runs on the stamp.",
-                until=current.on_stamp_until,
+                until=works_until,
                 owner=current.owner,
             )
         if self._shows_life(current):
@@ -192,6 +207,19 @@ class StampLock:
                 until=None,
                 owner=current.owner,
             )
+
+    def _here(self, current: LockState, moment: datetime | None) -> datetime | None:
+        """A moment that the holder wrote, by this machine's clock. Where the stamp that both can ask for the time does
+        not answer now, it has not come yet: nothing can be collected there either."""
+        if moment is None or current.stamp_ahead is None:
+            return moment
+        ahead = self._ahead()
+        if ahead is None:
+            return max(moment, self._now() + _UNTIL_IT_ANSWERS)
+        try:
+            return moment + current.stamp_ahead - ahead
+        except OverflowError:  # nobody's honest clock
+            return moment
 
     def _shows_life(self, current: LockState) -> bool:
         """Watches the heartbeat for a while: clocks of two jump boxes may differ, a beat that changes cannot lie."""
@@ -208,7 +236,7 @@ class StampLock:
         return False
 
     def _take(self, generation: int) -> None:
-        self._on_stamp_until = None
+        self._on_stamp_until = self._promised_ahead = None
         self._generation = generation
         try:
             self._put(generation, self._document({}), replace=False)
@@ -265,6 +293,7 @@ class StampLock:
             "beat_at": _text(self._now()),
             "on_stamp_until": _text(self._on_stamp_until),
             "cool_down_until": None,
+            "stamp_clock_ahead_s": self._promised_ahead.total_seconds() if self._promised_ahead is not None else None,
             **changes,
         }
 
@@ -349,8 +378,9 @@ def _parse(generation: int, data: bytes) -> LockState:
             beat_at=_moment(document["beat_at"]),
             on_stamp_until=_moment(document["on_stamp_until"]),
             cool_down_until=_moment(document["cool_down_until"]),
+            stamp_ahead=_span(document.get("stamp_clock_ahead_s")),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return LockState(generation, "unknown", "an unreadable lock file", True, -1, None, None, None)
 
 
@@ -359,6 +389,10 @@ def _moment(text: str | None) -> datetime | None:
         return None
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return timedelta(seconds=seconds) if seconds is not None else None
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bridge.collection._lock import LockSettings, StampLock
 from bridge.errors import StampBusyError, StoreAccessError, StoreError
@@ -24,6 +24,7 @@ class StampLocks:
         wait: Callable[[float], bool],
         warn: Callable[[str], None],
         is_over: Callable[[str], bool],
+        ahead: Callable[[], timedelta | None] = lambda: None,
     ) -> None:
         self._stamp = stamp
         self._run_id = run_id
@@ -33,6 +34,7 @@ class StampLocks:
         self._wait = wait
         self._warn = warn
         self._is_over = is_over
+        self._ahead = ahead
         self._held: list[StampLock] = []
         self._away: list[Store] = []
         self._owed: list[tuple[StampLock, datetime | None]] = []
@@ -136,4 +138,5 @@ class StampLocks:
             wait=self._wait,
             on_lost=self._warn,
             is_over=self._is_over,
+            ahead=self._ahead,
         )

@@ -137,6 +137,10 @@ class EndpointPort(Protocol):
         """The machines of the endpoint that answer now (no credential is sent)."""
         ...
 
+    def clock(self, stamp: Stamp) -> datetime | None:
+        """The time now as the first machine that answers tells it, which needs no credential; ``None``: none does."""
+        ...
+
 
 class Assess(Protocol):
     """Coverage: what was asked against what is in ``data/`` of the store."""

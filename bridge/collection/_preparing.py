@@ -114,8 +114,7 @@ class Preparing:
             return False
         else:
             return False
-        sent_s = (context.ports.now() - context.command_sent()).total_seconds()
-        wait_s = max(context.settings.settle_s, context.settings.late_s - sent_s)
+        wait_s = max(context.settings.settle_s, context.settings.late_s)
         until = time.monotonic() + wait_s
         reason = "whether the command that a killed process was sending leaves output; if not, it is sent"
         context.tell(

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ class FakeEndpoint:
         self.unreachable = False
         self.refuses: BridgeError | None = None
         self.deaf = False
+        self.clock_ahead: timedelta | None = None
         self.may_write = threading.Event()
         self.may_write.set()
 
@@ -163,6 +164,9 @@ class FakeEndpoint:
 
     def answering(self, stamp: Stamp) -> tuple[str, ...]:
         return tuple(address.name for address in stamp.endpoints[1:])
+
+    def clock(self, stamp: Stamp) -> datetime | None:
+        return datetime.now(UTC) + self.clock_ahead if self.clock_ahead is not None else None
 
     # -- the collection
 
