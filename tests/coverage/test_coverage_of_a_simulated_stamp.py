@@ -132,3 +132,26 @@ def test_hostile_names_are_survived_and_said(tmp_path: Path) -> None:
     )
     document = coverage.to_json()
     assert any("unsafe name inside" in problem for file in document["other_zips"] for problem in file["problems"])
+
+
+@pytest.mark.parametrize("roles", [("VirtualMachines", "ACS"), ("VirtualMachines",), ()], ids=["two", "one", "all"])
+def test_a_vm_that_is_off_leaves_its_roles_truncated_unless_its_logs_are_recovered(
+    tmp_path: Path, roles: tuple[str, ...]
+) -> None:
+    (tmp_path / "off").mkdir()
+    coverage = collect(tmp_path / "off", "vm-off:AzS-ACS01", roles=roles)
+    role = next(role for role in coverage.roles if role.name == "VirtualMachines")
+    assert role.state == "truncated"
+    assert [node for node, state in role.nodes.items() if state != "collected"] == ["AzS-ACS01"]
+    assert "vm-off" in [failure["name"] for failure in coverage.to_json()["known_failures"]]
+    assert not coverage.complete
+    (tmp_path / "recovered").mkdir()
+    assert collect(tmp_path / "recovered", "vm-off:AzS-ACS01", roles=roles, PerformVMLogRecovery=True).complete
+
+
+@pytest.mark.parametrize("fault", ["wrong-clock:-2h", "wrong-clock:-12h"])
+def test_a_clock_that_is_behind_is_suspected_with_the_stamps_own_time(tmp_path: Path, fault: str) -> None:
+    coverage = collect(tmp_path, fault)
+    assert not coverage.complete
+    (clock,) = (text for text in coverage.to_json()["warnings"] if "clock" in text)
+    assert "Its output log begins at 2026-11-2" in clock

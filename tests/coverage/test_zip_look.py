@@ -13,14 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.collection.coverage._zip import MAX_RATIO, ZipLook, ZipState, look_into, read_sample
+from bridge.collection.coverage._zip import MAX_RATIO, Extent, ZipLook, ZipState, look_into, read_sample
 from bridge.errors import StoreAccessError
 from bridge.store import FolderStore, Reader
 
 
 def look(folder: Path, content: bytes) -> ZipLook:
     (folder / "x.zip").write_bytes(content)
-    return look_into(FolderStore(folder), "x.zip", len(content))
+    return look_into(Extent(FolderStore(folder), "x.zip", len(content)))
+
+
+def whole(folder: Path) -> Extent:
+    return Extent(FolderStore(folder), "x.zip", (folder / "x.zip").stat().st_size)
 
 
 def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -95,7 +99,7 @@ def test_a_bomb_is_named_and_not_unpacked(tmp_path: Path) -> None:
 def test_a_sample_of_a_bomb_is_bounded(tmp_path: Path) -> None:
     content = zip_of({"a.log": bytes(64 << 20)}, zipfile.ZIP_DEFLATED)
     seen = look(tmp_path, content)
-    pieces = read_sample(FolderStore(tmp_path), "x.zip", seen.samples[0])
+    pieces = read_sample(whole(tmp_path), seen.samples[0]).pieces
     assert sum(map(len, pieces)) <= 1 << 20
 
 
@@ -126,7 +130,7 @@ def test_a_zip_that_cannot_be_read_is_unread(tmp_path: Path) -> None:
         def open_read(self, path: str, offset: int = 0):  # type: ignore[no-untyped-def]
             raise StoreAccessError(store="container", detail="the SAS does not allow reading")
 
-    seen = look_into(Refusing(tmp_path), "x.zip", 100)
+    seen = look_into(Extent(Refusing(tmp_path), "x.zip", 100))
     assert seen.state is ZipState.UNREAD
     assert "SAS" in seen.problems[0]
 
@@ -140,7 +144,7 @@ def test_no_damage_raises(tmp_path: Path, data: st.DataObject) -> None:
     cut = bytes(content[data.draw(st.integers(0, 50)) : data.draw(st.integers(50, len(content)))])
     seen = look(tmp_path, cut)
     for sample in seen.samples:
-        read_sample(FolderStore(tmp_path), "x.zip", sample)
+        read_sample(whole(tmp_path), sample)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -161,9 +165,10 @@ def test_a_zip_of_usual_size_costs_one_read_and_a_sample_at_most_two(tmp_path: P
 
     (tmp_path / "x.zip").write_bytes(zip_of({"a.log": b"x" * 100_000, "b.bin": bytes(300_000)}))
     store = Counting(tmp_path)
-    seen = look_into(store, "x.zip", (tmp_path / "x.zip").stat().st_size)
+    zip_ = Extent(store, "x.zip", (tmp_path / "x.zip").stat().st_size)
+    seen = look_into(zip_)
     assert store.opened == 1
-    assert [len(piece) for piece in read_sample(store, "x.zip", seen.samples[0])] == [20_445, 16_384]
+    assert [len(piece) for piece in read_sample(zip_, seen.samples[0]).pieces] == [20_445, 16_384]
     assert store.opened == 3
 
 
@@ -172,7 +177,7 @@ def test_a_zip_of_usual_size_costs_one_read_and_a_sample_at_most_two(tmp_path: P
 def test_a_sample_is_the_beginning_and_for_stored_members_the_end(tmp_path: Path, compression: int, size: int) -> None:
     content = b"".join(f"{number:07}\n".encode() for number in range(size // 8 + 1))[:size]
     seen = look(tmp_path, zip_of({"a.log": content}, compression))
-    pieces = read_sample(FolderStore(tmp_path), "x.zip", seen.samples[0])
+    pieces = read_sample(whole(tmp_path), seen.samples[0]).pieces
     assert content.startswith(pieces[0])
     if compression == zipfile.ZIP_STORED:
         assert content.endswith(pieces[-1])

@@ -10,7 +10,8 @@ from typing import Any
 from bridge.collection._documents import BUNDLE_FILES
 from bridge.collection._roles import DOCUMENTED_ROLES
 from bridge.collection._window import Window
-from bridge.collection.coverage._judge import judge
+from bridge.collection.coverage._judge import judge, without_event_logs
+from bridge.collection.coverage._known_failures import KNOWN_FAILURES, VM_OFF
 from bridge.collection.coverage._output_log import MAX_EVIDENCE, OUTPUT_LOG_PREFIX, KnownSeen, Testimony
 from bridge.collection.coverage._result import (
     Coverage,
@@ -22,7 +23,7 @@ from bridge.collection.coverage._result import (
     in_utc,
 )
 from bridge.collection.coverage._text import Names, times_in
-from bridge.collection.coverage._zip import Member, ZipLook, ZipState, look_into, read_sample
+from bridge.collection.coverage._zip import Extent, Member, ZipLook, ZipState, look_inside, look_into, read_sample
 from bridge.errors import UnsafePathError
 from bridge.store import Entry, Store
 
@@ -30,6 +31,7 @@ COVERAGE_SCHEMA_VERSION = 1
 TRACES_KEPT = timedelta(days=5)
 """Age limit of the Trace Collector (GETLOG 09/2020)."""
 
+_KNOWN_VM_OFF = next(failure for failure in KNOWN_FAILURES if failure.name == VM_OFF)
 _PAYLOAD = "data"
 _MAX_ZIPS_LISTED = 2_000
 _MAX_OTHERS_LISTED = 200
@@ -37,6 +39,8 @@ _MAX_SAMPLES_OF_A_ROLE = 12
 _MAX_SAMPLES = 600
 _FOREIGN_TIME = timedelta(days=400)  # a time this far from the window is no time of this log
 _MAY_BE_SHORT_BY = timedelta(minutes=15)
+_ENOUGH_TIMES = 10  # GUESS: fewer may be those of a settings file, and no log
+_ROLE_OF_EVENT_LOGS = "virtualmachines"  # GETLOG: System and event logs of the infrastructure's VMs
 
 
 def assess(
@@ -71,6 +75,8 @@ class _Assessment:
         self._testimony = Testimony(self._names)
         self._roles = {name.casefold(): RoleCoverage(name, asked=True) for name in request.all_asked}
         self._unmatched: list[ZipCoverage] = []
+        self._zip_names: set[str] = set()
+        self._limits: list[str] = []
         self._others: list[Entry] = []
         self._other_count = 0
         self._unsafe: list[str] = []
@@ -86,7 +92,11 @@ class _Assessment:
                 self._take(entry)
             elif entry.path not in BUNDLE_FILES and len(self._beside) < _MAX_OTHERS_LISTED:
                 self._beside.append(entry.path)
+        self._testimony.charge_missing_zips(self._zip_names)
         self._add_roles_spoken_of()
+        self._miss_event_logs()
+        for role in self._roles.values():
+            role.outside_window = self._is_outside(role.span)
         nodes = self._nodes()
         for role in self._roles.values():
             judge(role, self._testimony, ended=self._ended)
@@ -118,35 +128,42 @@ class _Assessment:
 
     def _take_zip(self, entry: Entry, base: str) -> None:
         name = self._names.of_zip(base)
-        look = look_into(self._store, entry.path, entry.size_bytes)
-        file = ZipCoverage(
-            entry.path,
-            entry.size_bytes,
-            look.state,
-            name.machine,
-            look.members,
-            look.content_bytes,
-            tuple(look.problems),
-        )
+        zip_ = Extent(self._store, entry.path, entry.size_bytes)
+        look = look_into(zip_)
+        machine = name.machine or self._names.machine_in(look.folders)
+        file = _covered(entry.path, entry.size_bytes, look, machine)
+        self._zip_names.add(base.casefold())
         if name.role is None:
-            self._take_unmatched(file, look)
+            self._take_unmatched(file, look, zip_)
             return
         role = self._role(name.role)
         role.zips.append(file)
-        self._sample(role, entry.path, look)
+        self._sample(role, zip_, look)
 
-    def _take_unmatched(self, file: ZipCoverage, look: ZipLook) -> None:
+    def _take_unmatched(self, file: ZipCoverage, look: ZipLook, zip_: Extent) -> None:
         """A zip that is named after no role may hold zips that are (newer stamps: one outer zip, pep-facts 3.1)."""
         self._unmatched.append(file)
         for member in look.nested:
             name = self._names.of_zip(member.base_name)
+            self._zip_names.add(member.base_name.casefold())
             if name.role is not None:
-                self._role(name.role).zips.append(_nested(file, member, name.machine))
+                self._take_nested(self._role(name.role), member, zip_, name.machine)
+        if look.nested_count > len(look.nested):
+            self._limits.append(
+                f"{file.path} holds {look.nested_count} zips, and the first {len(look.nested)} were looked at."
+            )
+
+    def _take_nested(self, role: RoleCoverage, member: Member, outer: Extent, machine: str | None) -> None:
+        look, zip_ = look_inside(outer, member)
+        machine = machine or self._names.machine_in(look.folders)
+        role.zips.append(_covered(member.name, member.size_bytes, look, machine, inside=outer.path))
+        if zip_ is not None:
+            self._sample(role, zip_, look)
 
     def _role(self, name: str) -> RoleCoverage:
         return self._roles.setdefault(name.casefold(), RoleCoverage(name, asked=not self._request.all_asked))
 
-    def _sample(self, role: RoleCoverage, path: str, look: ZipLook) -> None:
+    def _sample(self, role: RoleCoverage, zip_: Extent, look: ZipLook) -> None:
         window = self._request.window
         for member in look.samples:
             taken = self._sampled.get(role.name, 0)
@@ -154,10 +171,43 @@ class _Assessment:
                 return
             self._sampled[role.name] = taken + 1
             self._samples_left -= 1
-            for piece in read_sample(self._store, path, member):
+            sample = read_sample(zip_, member)
+            before = role.span.count
+            for piece in sample.pieces:
                 for moment, zoned in times_in(piece):
                     if window.since - _FOREIGN_TIME < moment < window.until + _FOREIGN_TIME:
                         role.span.add(moment, zoned=zoned)
+            if role.span.count != before and not sample.has_end:
+                role.span.ends_seen = False
+
+    # -- what should have been there ----------------------------------------------------------------------------------
+
+    def _miss_event_logs(self) -> None:
+        """A VM that is off leaves its zips without Windows event logs (REF, PerformVMLogRecovery).
+
+        GUESS: how that looks is not public. A machine is charged where none of its zips, of any role, holds one, and
+        others of the same role have some; and in the role of event logs, where there are none at all.
+        """
+        zips = [file for role in self._roles.values() for file in role.zips if file.machine]
+        with_some = {file.machine for file in zips if file.event_logs}
+        unsure = {file.machine for file in zips if file.state not in {ZipState.GOOD, ZipState.EMPTY}}
+        for role in self._roles.values():
+            machines = {file.machine for file in role.zips if file.machine}
+            silent = machines - with_some - unsure
+            if machines.isdisjoint(with_some):
+                sure = not any(file.may_hold_more for file in role.zips) and self._request.event_logs_asked
+                silent = silent if sure and role.name.casefold() == _ROLE_OF_EVENT_LOGS else set()
+            role.without_event_logs = frozenset(silent)
+            if silent:
+                seen = self._testimony.known.setdefault(VM_OFF, KnownSeen(_KNOWN_VM_OFF))
+                seen.count += len(silent)
+                seen.evidence = (seen.evidence + without_event_logs(role))[:MAX_EVIDENCE]
+
+    def _is_outside(self, span: Span) -> bool:
+        if span.first is None or span.last is None or span.zone_assumed or span.count < _ENOUGH_TIMES:
+            return False
+        window = self._request.window
+        return span.first > window.until or (span.ends_seen and span.last < window.since)
 
     # -- what was said ------------------------------------------------------------------------------------------------
 
@@ -166,7 +216,7 @@ class _Assessment:
         if self._request.all_asked:
             return
         for name, said in self._testimony.roles.items():
-            if said.mentioned or said.failed_firmly:
+            if said.mentioned or said.failed_firmly or said.missing_zips:
                 self._role(name)
 
     def _nodes(self) -> dict[str, str]:
@@ -192,13 +242,15 @@ class _Assessment:
         if not self._request.all_asked and not roles:
             found.add("All roles were asked for and none arrived.", incomplete=True)
         for seen in known:
-            if seen.failure.costs_output:
+            if seen.costs_output:
                 found.add(f"{seen.failure.meaning} {seen.failure.fix}", incomplete=True)
         with_output = {file.machine.casefold() for role in roles for file in role.zips if file.machine}
         for node in self._request.nodes:
-            if node.casefold() not in with_output and any(file.machine for role in roles for file in role.zips):
-                found.add(f"The node {node} was asked for, and nothing names it.", incomplete=True)
-        found.texts += self._window_warnings(roles)
+            if node.casefold() not in with_output:
+                found.add(f"The node {node} was asked for, and no zip names it.", incomplete=True)
+        for text in self._limits:
+            found.add(text, incomplete=True)
+        self._add_window_warnings(found, roles)
         unread = sum(file.state is ZipState.UNREAD for role in roles for file in role.zips)
         if unread:
             found.add(f"{unread} zips could not be opened: their presence and size are all that is known of them.")
@@ -212,24 +264,43 @@ class _Assessment:
             found.add(f"{len(self._unsafe)} names in the payload are not safe to use and were left alone.")
         return found
 
-    def _window_warnings(self, roles: tuple[RoleCoverage, ...]) -> list[str]:
+    def _add_window_warnings(self, found: _Warnings, roles: tuple[RoleCoverage, ...]) -> None:
         window = self._request.window
-        texts = []
+        until = min(window.until, self._request.made_at)
         kept_from = self._request.made_at - TRACES_KEPT
         if window.since < kept_from:
-            texts.append(
-                f"Traces from before {in_utc(kept_from)} are probably gone: the stamp keeps them for five days."
-            )
+            found.add(f"Traces from before {in_utc(kept_from)} are probably gone: the stamp keeps them for five days.")
+        late, early, sure = [], [], 0
         for role in roles:
             first, last = role.span.first, role.span.last
             if first is None or last is None or role.span.zone_assumed:
                 continue
-            if last < window.since or first > window.until:
-                texts.append(f"{role.name}: the times found in its logs lie outside the window.")
-            elif first > window.since + _allowance(window) or last < window.until - _allowance(window):
-                found = f"{in_utc(first)} to {in_utc(last)}"
-                texts.append(f"{role.name}: times were found from {found} only (a sample of its logs was read).")
-        return texts
+            starts_late = first > window.since + _allowance(window)
+            ends_early = role.span.ends_seen and last < until - _allowance(window)
+            if role.span.count >= _ENOUGH_TIMES:
+                sure += 1
+                late += [first] if starts_late else []
+                early += [last] if ends_early else []
+            if first > window.until or (role.span.ends_seen and last < window.since):
+                found.add(f"{role.name}: the times found in its logs lie outside the window.")
+            elif starts_late or ends_early:
+                times = f"{in_utc(first)} to {in_utc(last)}"
+                found.add(f"{role.name}: times were found from {times} only (a sample of its logs was read).")
+        # One role may have had nothing to write; that none of several had is most likely the stamp's clock.
+        if sure > 1 and len(early) == sure:
+            text = f"The logs of every role end before the window does, the last at {in_utc(max(early))}."
+            found.add(f"{text} {self._clock()}", incomplete=True)
+        if sure > 1 and len(late) == sure and window.since >= kept_from:
+            text = f"The logs of every role begin after the window does, the first at {in_utc(min(late))}."
+            found.add(f"{text} {self._clock()}", incomplete=True)
+        if roles and all(role.state is RoleState.EMPTY for role in roles):
+            found.add(f"No role has anything of the window. {self._clock()}", incomplete=True)
+
+    def _clock(self) -> str:
+        started = next((log.started for log in self._testimony.logs if log.started), None)
+        asked = in_utc(self._request.made_at)
+        own = f" Its output log begins at {started} (the stamp's own time); it was asked at {asked}." if started else ""
+        return f"Is the stamp's clock right, and the client's?{own}"
 
     def _document(
         self,
@@ -303,9 +374,21 @@ class _Warnings:
 # -- small helpers ----------------------------------------------------------------------------------------------------
 
 
-def _nested(outer: ZipCoverage, member: Member, machine: str | None) -> ZipCoverage:
-    state = ZipState.EMPTY if member.size_bytes == 0 else outer.state
-    return ZipCoverage(member.name, member.size_bytes, state, machine, 0, 0, inside=outer.path)
+def _covered(
+    path: str, size_bytes: int, look: ZipLook, machine: str | None, *, inside: str | None = None
+) -> ZipCoverage:
+    return ZipCoverage(
+        path,
+        size_bytes,
+        look.state,
+        machine,
+        look.members,
+        look.content_bytes,
+        tuple(look.problems),
+        inside=inside,
+        event_logs=look.event_logs,
+        may_hold_more=look.nested_count > 0 or look.state is ZipState.UNREAD,
+    )
 
 
 def _known_to_json(seen: KnownSeen) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from bridge.collection.coverage._output_log import MAX_EVIDENCE, Evidence, Said, Testimony
 from bridge.collection.coverage._result import RoleCoverage, RoleState, ZipCoverage
 from bridge.collection.coverage._zip import ZipState
+
+_MAX_NAMED = 5
 
 
 def judge(role: RoleCoverage, testimony: Testimony, *, ended: bool) -> None:
@@ -26,6 +30,10 @@ def _judge_output(role: RoleCoverage, said: Said) -> None:
         role.state = RoleState.TRUNCATED
         role.explanation = f"{len(broken)} of {len(role.zips)} zips are not whole: {broken[0].problems[0]}."
         role.evidence = [_zip_evidence(file) for file in broken[: MAX_EVIDENCE // 2]] + said.failed_firmly + said.failed
+    elif said.missing_zips:
+        role.state = RoleState.TRUNCATED
+        role.explanation = f"Zips that an error names are not there: {_some(said.missing_zips)}."
+        role.evidence = list(said.missing_zips.values()) + said.failed_firmly + role.evidence
     elif said.failed_firmly or said.truncated:
         role.state = RoleState.TRUNCATED
         role.explanation = "The endpoint reported an error for the role after part of its output was there."
@@ -34,17 +42,32 @@ def _judge_output(role: RoleCoverage, said: Said) -> None:
         role.state = RoleState.EMPTY
         role.explanation = "There are zips, and nothing is in them."
         role.evidence += said.empty
+    elif said.zip_count > len(role.zips):
+        role.state = RoleState.TRUNCATED
+        role.explanation = f"The endpoint told of {said.zip_count} zips, and {len(role.zips)} arrived."
+        role.evidence = said.counted + role.evidence
     elif lost:
         role.state = RoleState.TRUNCATED
         role.explanation = f"Nothing came from {', '.join(sorted(lost))}."
         role.evidence = [evidence for node in sorted(lost) for evidence in said.machines[node]] + role.evidence
+    elif role.without_event_logs:
+        role.state = RoleState.TRUNCATED
+        role.explanation = (
+            f"No Windows event logs came from {_some(role.without_event_logs)}: the VM may be off or paused."
+        )
+        role.evidence = without_event_logs(role) + role.evidence
+    elif role.outside_window:
+        role.state = RoleState.EMPTY
+        role.explanation = "None of the times found in a sample of its logs lies in the window."
     else:
         role.state = RoleState.COLLECTED
         role.explanation = f"{len(role.zips)} zips arrived."
 
 
 def _judge_absence(role: RoleCoverage, said: Said, testimony: Testimony, *, ended: bool) -> None:
+    missing = list(said.missing_zips.values())
     for state, evidence, explanation in (
+        (RoleState.FAILED, missing, "An error names a zip of the role, and no zip arrived."),
         (RoleState.FAILED, said.failed_firmly, "The endpoint reported an error for the role, and no zip arrived."),
         (RoleState.SKIPPED, said.skipped, "The endpoint skipped the role: it may not know it."),
         (RoleState.EMPTY, said.empty, "The endpoint found nothing to collect in the window."),
@@ -67,13 +90,30 @@ def _judge_nodes(role: RoleCoverage, said: Said) -> None:
         role.nodes[node] = RoleState.FAILED
     for node in {file.machine for file in role.zips if file.machine is not None}:
         states = {file.state for file in role.zips if file.machine == node}
-        if states & {ZipState.CUT, ZipState.DAMAGED}:
+        short = node.casefold() in said.short_machines or node in role.without_event_logs
+        if short or states & {ZipState.CUT, ZipState.DAMAGED}:
             role.nodes[node] = RoleState.TRUNCATED
         else:
             role.nodes[node] = RoleState.EMPTY if states == {ZipState.EMPTY} else RoleState.COLLECTED
 
 
 # -- small helpers ----------------------------------------------------------------------------------------------------
+
+
+def without_event_logs(role: RoleCoverage) -> list[Evidence]:
+    """The zips of a role that should hold Windows event logs and do not."""
+    return [
+        Evidence(
+            "zip", f"no Windows event log among {file.members} members", file=file.path, size_bytes=file.size_bytes
+        )
+        for file in role.zips
+        if file.machine in role.without_event_logs
+    ][: MAX_EVIDENCE // 2]
+
+
+def _some(names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:_MAX_NAMED])
+    return shown if len(names) <= _MAX_NAMED else f"{shown} and {len(names) - _MAX_NAMED} more"
 
 
 def _zip_evidence(file: ZipCoverage) -> Evidence:

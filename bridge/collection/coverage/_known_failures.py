@@ -1,7 +1,8 @@
 """The failures of Get-AzureStackLog that are known in public, with their meaning and fix.
 
 Sources: the operator article "Collect diagnostic logs via the PEP" (GETLOG), Microsoft's script ERCS_AzureStackLogs.ps1
-(ERCS), MicrosoftDocs/azure-stack-docs (ASD) and azure-docs threads, MS-WSMV.
+(ERCS), the reference of the endpoint's cmdlets (REF), MicrosoftDocs/azure-stack-docs (ASD) and azure-docs threads,
+MS-WSMV, MS-ERREF.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def _known(
     return KnownFailure(name, hints, re.compile(pattern, re.IGNORECASE), meaning, fix, source, **options)
 
 
+VM_OFF = "vm-off"
 KNOWN_FAILURES: tuple[KnownFailure, ...] = (
     _known(
         "disk-full",
@@ -131,6 +133,28 @@ KNOWN_FAILURES: tuple[KnownFailure, ...] = (
         meaning="The container refused the SAS: expired, for another container, or without write.",
         fix="Make a SAS with Read, Write and List that outlives the collection and its time-out.",
         source="GETLOG",
+        costs_output=True,
+    ),
+    _known(
+        "share-lost",
+        hints=("network name", "network path", "semaphore timeout"),
+        pattern=(
+            r"The specified network name is no longer available|The network (?:path was not|name cannot be) found"
+            r"|The semaphore timeout period has expired"
+        ),
+        meaning="The ERCS machine lost the share while it wrote to it.",
+        fix="Look at the share's server and the line between; then collect the roles that are missing again.",
+        source="MS-ERREF 2.2 (codes 53, 64, 67 and 121); no public log of a collection shows it",
+        costs_output=True,
+    ),
+    _known(
+        VM_OFF,
+        hints=("off", "paused"),
+        pattern=r"\b(?:VM|virtual machine)\b.{0,80}\b(?:Off|Paused)(?:Critical)?\b",  # GUESS: no text of it is public
+        meaning="A VM was off or paused: its Windows event logs are read from its disk only when that is asked for.",
+        fix="Collect its roles again with --recover-vm-logs (-PerformVMLogRecovery).",
+        source="REF",
+        only_where_missing=True,
     ),
     _known(
         "terminating-error",

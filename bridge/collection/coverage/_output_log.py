@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.collection.coverage._known_failures import KNOWN_FAILURES, KnownFailure
-from bridge.collection.coverage._text import SAYS_EMPTY, SAYS_SKIPPED, SAYS_TRUNCATED, Names, says_failed
+from bridge.collection.coverage._text import (
+    SAYS_EMPTY,
+    SAYS_SKIPPED,
+    SAYS_TRUNCATED,
+    Names,
+    says_failed,
+    zip_count_in,
+    zips_in,
+)
 from bridge.errors import StoreError
 from bridge.store import Store
 
@@ -20,6 +29,8 @@ _MAX_TEXT_CHARACTERS = 500
 _MAX_KNOWN_EVIDENCE = 5
 _CHUNK_BYTES = 1 << 20
 _TERMINATING = "PS>TerminatingError"
+_MAX_ZIPS_NAMED = 5_000
+_STARTED = re.compile(r"(?i)^Start time: (\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)$")  # of a PowerShell transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +51,12 @@ class Evidence:
 
 @dataclass(slots=True)
 class Said:
-    """What was said of one role. ``firmly``: by an error record that names the role as one, so that it counts against
-    a role with output too."""
+    """What was said of one role.
+
+    ``firmly``: by an error record that names the role as one, so that it counts against a role with output too.
+    ``zip_count``: the most zips of it that were told of at once, by ``counted``. ``missing_zips``: zips of it that an
+    error names and that are not there, from ``short_machines``.
+    """
 
     skipped: list[Evidence] = field(default_factory=list)
     failed: list[Evidence] = field(default_factory=list)
@@ -50,14 +65,22 @@ class Said:
     empty: list[Evidence] = field(default_factory=list)
     machines: dict[str, list[Evidence]] = field(default_factory=dict)
     mentioned: bool = False
+    zip_count: int = 0
+    counted: list[Evidence] = field(default_factory=list)
+    missing_zips: dict[str, Evidence] = field(default_factory=dict)
+    short_machines: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class KnownSeen:
-    """A known failure, how often it was seen, and where first."""
+    """A known failure, how often it was seen, and where first.
+
+    ``costs_output``: it means lost output. Where it was said of zips by name, these are there or are not: that counts.
+    """
 
     failure: KnownFailure
     count: int = 0
+    costs_output: bool = False
     evidence: list[Evidence] = field(default_factory=list)
 
 
@@ -70,6 +93,7 @@ class OutputLog:
     lines: int = 0
     terminating_errors: int = 0
     problem: str | None = None
+    started: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,6 +116,7 @@ class Testimony:
         self.logs: list[OutputLog] = []
         self.ended_by: Evidence | None = None
         self.errors = 0
+        self._zips_named: dict[str, tuple[str, Evidence]] = {}
 
     def hear_records(self, records: Iterable[Mapping[str, Any]]) -> None:
         """The lines of ``session.jsonl``."""
@@ -106,12 +131,31 @@ class Testimony:
             for number, line in enumerate(_lines(store, path), start=1):
                 log.lines = number
                 log.terminating_errors += _TERMINATING in line
+                if log.started is None and (match := _STARTED.match(line)):
+                    log.started = "{}-{}-{} {}:{}:{}".format(*match.groups())
                 self._hear_line(Evidence("output-log", _cut(line), file=path, line=number), line)
         except StoreError as error:
             log.problem = str(error)
         else:
             if size_bytes > MAX_LOG_BYTES:
                 log.problem = f"only its first {MAX_LOG_BYTES} bytes were read"
+
+    def charge_missing_zips(self, there: Container[str]) -> None:
+        """Counts a zip that an error names against its role and machine, unless it arrived all the same.
+
+        Args:
+            there: base names of the zips that arrived, in lower case.
+        """
+        for folded, (base, evidence) in self._zips_named.items():
+            name = self._names.of_zip(base)
+            if name.role is None or folded in there:
+                continue
+            said = self._of(name.role)
+            said.missing_zips[base] = evidence
+            if name.machine is not None:
+                said.short_machines.add(name.machine.casefold())
+                _keep(said.machines.setdefault(name.machine, []), evidence)
+                _keep(self.machines.setdefault(name.machine, []), evidence)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -121,6 +165,7 @@ class Testimony:
         failed = says_failed(line)
         self._note(said, line, evidence)
         if failed:
+            self._note_zips(line, evidence)
             for role in self._names.worded_roles(line) - said:
                 _keep(self._of(role).failed, evidence)
         if said or failed:
@@ -142,6 +187,8 @@ class Testimony:
             return
         said = self._names.said_roles(text)
         self._note(said, text, evidence)
+        if says_failed(text):
+            self._note_zips(text, evidence)
         if stream == "warning":
             self._note_machines(said, text, evidence, failed=says_failed(text))
 
@@ -157,12 +204,15 @@ class Testimony:
             _keep(self._of(role).failed_firmly, evidence)
         for role in self._names.worded_roles(text) - firm:
             _keep(self._of(role).failed, evidence)
+        self._note_zips(text, evidence)
         self._note_machines(firm, text, evidence, failed=True)
 
     def _note(self, roles: set[str], text: str, evidence: Evidence) -> None:
         for role in roles:
             said = self._of(role)
             said.mentioned = True
+            if len(roles) == 1 and (count := zip_count_in(text)) > said.zip_count:
+                said.zip_count, said.counted = count, [evidence]
             if SAYS_TRUNCATED.search(text):
                 _keep(said.truncated, evidence)
             elif SAYS_EMPTY.search(text):
@@ -171,6 +221,11 @@ class Testimony:
                 _keep(said.skipped, evidence)
             elif says_failed(text):
                 _keep(said.failed, evidence)
+
+    def _note_zips(self, text: str, evidence: Evidence) -> None:
+        for base in zips_in(text):
+            if len(self._zips_named) < _MAX_ZIPS_NAMED:
+                self._zips_named.setdefault(base.casefold(), (base, evidence))
 
     def _note_machines(self, roles: set[str], text: str, evidence: Evidence, *, failed: bool) -> None:
         if not failed and not SAYS_SKIPPED.search(text):
@@ -186,6 +241,7 @@ class Testimony:
             if failure.is_in(text, lowered):
                 seen = self.known.setdefault(failure.name, KnownSeen(failure))
                 seen.count += 1
+                seen.costs_output |= failure.costs_output and next(zips_in(text), None) is None
                 if len(seen.evidence) < _MAX_KNOWN_EVIDENCE:
                     seen.evidence.append(evidence)
 

@@ -38,6 +38,12 @@ class CoverageRequest:
     roles: tuple[str, ...] = ()
     resource_providers: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
+    log_types: tuple[str, ...] = ()
+
+    @property
+    def event_logs_asked(self) -> bool:
+        """Whether Windows event logs are among what was asked for (GETLOG: ``File``, ``Share``, ``WindowsEvent``)."""
+        return not self.log_types or "windowsevent" in {kind.casefold() for kind in self.log_types}
 
     @property
     def all_asked(self) -> tuple[str, ...]:
@@ -49,19 +55,27 @@ class CoverageRequest:
 
 @dataclass(slots=True)
 class Span:
-    """The first and last time found in logs. ``zone_assumed``: no zone was written with them, and UTC is assumed."""
+    """The first and last time found in logs.
+
+    ``zone_assumed``: no zone was written with them, and UTC is assumed. ``count``: how many times they were taken from.
+    ``ends_seen``: false where a log was read only in its beginning, so that it may go on after the last time.
+    """
 
     first: datetime | None = None
     last: datetime | None = None
     zone_assumed: bool = True
+    count: int = 0
+    ends_seen: bool = True
 
     def add(self, moment: datetime, *, zoned: bool) -> None:
         if self.zone_assumed and zoned:
             self.first = self.last = None  # times with a zone are worth more than all without
             self.zone_assumed = False
+            self.count = 0
         if zoned or self.zone_assumed:
             self.first = moment if self.first is None else min(self.first, moment)
             self.last = moment if self.last is None else max(self.last, moment)
+            self.count += 1
 
     def join(self, other: Span) -> None:
         for moment in (other.first, other.last):
@@ -76,7 +90,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ZipCoverage:
-    """One zip of a role. ``inside`` is the zip that holds it, where the stamp put role zips into one."""
+    """One zip of a role.
+
+    ``inside`` is the zip that holds it, where the stamp put role zips into one. ``event_logs`` counts the Windows event
+    logs in it; ``may_hold_more`` says that there may be others, in zips inside or where it could not be read.
+    """
 
     path: str
     size_bytes: int
@@ -86,6 +104,8 @@ class ZipCoverage:
     content_bytes: int
     problems: tuple[str, ...] = ()
     inside: str | None = None
+    event_logs: int = 0
+    may_hold_more: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -102,7 +122,11 @@ class ZipCoverage:
 
 @dataclass(slots=True)
 class RoleCoverage:
-    """One role (or resource provider): its state, why, and what there is of it."""
+    """One role (or resource provider): its state, why, and what there is of it.
+
+    ``without_event_logs`` names the machines of its zips that should have given Windows event logs and gave none;
+    ``outside_window`` says that none of the times found in its logs lies in the window.
+    """
 
     name: str
     asked: bool
@@ -112,6 +136,8 @@ class RoleCoverage:
     span: Span = field(default_factory=Span)
     nodes: dict[str, RoleState] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
+    without_event_logs: frozenset[str] = frozenset()
+    outside_window: bool = False
 
     @property
     def size_bytes(self) -> int:

@@ -62,6 +62,8 @@ _MACHINE = re.compile(r"(?i)(?<![a-z0-9-])[a-z0-9]{1,11}-[a-z]{2,12}\d{2,3}(?![a
 _QUOTES = ("'", '"', "‘", "“")
 _MAX_MACHINE_CHARACTERS = 15  # a NetBIOS name
 _MACHINE_LIKE = re.compile(r"(?i)[a-z0-9][a-z0-9-]{1,14}")
+_ZIP = re.compile(r"(?i)[^\s\\/:*?\"'<>|,;()\[\]]{1,200}\.zip(?![a-z0-9.])")
+_ZIP_COUNT = re.compile(r"(?i)(?<![\w.,])(\d{1,5}) zip (?:file|archive)s?\b")
 _TIME = re.compile(
     rb"(?<!\d)(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,]\d{1,9})?(Z|[+-]\d\d:?\d\d)?(?![\d])", re.ASCII
 )
@@ -76,6 +78,9 @@ class ZipName:
     machine: str | None
 
 
+_NO_NAME = ZipName(None, None)
+
+
 class Names:
     """Finds roles and machines in names of zips and in text, without regard to case, the longest role first."""
 
@@ -84,6 +89,7 @@ class Names:
         self._machines = {machine.casefold(): machine for machine in machines}
         longest_first = sorted(self._roles.values(), key=len, reverse=True)
         one = "|".join(map(re.escape, longest_first))
+        self._zip = re.compile(rf"(?i)({one})(?=[-_. ]|$)")
         self._word = re.compile(rf"(?i)(?<![\w-])(?:{one})(?![\w-])")
         # Said to be a role: in quotes, after the word, or alone before a colon at the start.
         self._said = re.compile(rf"(?i)(?:\brole\W{{1,3}}|['\"‘“])({one})(?![\w-])")
@@ -92,10 +98,16 @@ class Names:
     def of_zip(self, base_name: str) -> ZipName:
         """The role (and machine) of a zip such as ``SeedRing-AzS-ERCS01-20261123135500-2.zip``."""
         stem = base_name[: -len(".zip")] if base_name.casefold().endswith(".zip") else base_name
-        first = re.split(r"[-_. ]", stem, maxsplit=1)[0]
-        role = self._roles.get(stem.casefold()) or self._roles.get(first.casefold())
-        rest = stem[len(first) :] if role and stem.casefold() != role.casefold() else ""
-        return ZipName(role, self._machine_of(rest))
+        match = self._zip.match(stem)
+        return ZipName(self._roles[match[1].casefold()], self._machine_of(stem[match.end() :])) if match else _NO_NAME
+
+    def machine_in(self, folders: set[str] | None) -> str | None:
+        """The machine whose logs a zip holds, where all of it lies in one folder that has the name of a known one.
+
+        GUESS: a simulated stamp does so; how a real one arranges a zip is not public (pep-facts 3.1).
+        """
+        folder = next(iter(folders)) if folders is not None and len(folders) == 1 else ""
+        return self._machines.get(folder.casefold())
 
     def _machine_of(self, rest: str) -> str | None:
         for folded, machine in self._machines.items():
@@ -128,6 +140,18 @@ class Names:
             if re.search(rf"(?<![\w-]){re.escape(folded)}(?![\w-])", text.casefold())
         }
         return {self._machines.get(machine.casefold(), machine) for machine in found}
+
+
+def zips_in(text: str) -> Iterator[str]:
+    """Base names of zips that a text names, whatever path stands before them."""
+    if ".zip" in text.casefold():
+        yield from (match.group() for match in _ZIP.finditer(text))
+
+
+def zip_count_in(text: str) -> int:
+    """How many zips a text speaks of. GUESS: the wording; no public log shows a count, the simulated one does."""
+    match = _ZIP_COUNT.search(text) if "zip" in text.casefold() else None
+    return int(match[1]) if match else 0
 
 
 def says_failed(text: str) -> bool:

@@ -21,7 +21,9 @@ MAX_MEMBERS = 200_000
 MAX_RATIO = 1_000
 """Deflate reaches 1032 to 1 on zeros alone; logs reach 10 to 50."""
 _MAX_NAMED = 5
-_MAX_NESTED = 200
+MAX_NESTED = 10_000
+"""Zips inside one zip that are looked at; a whole stamp leaves some hundreds (79 roles, pep-facts 1.9)."""
+_MAX_FOLDERS = 64
 _MAX_SAMPLES = 4
 _SAMPLE_BYTES = 16 << 10
 _DEFLATED_SAMPLE_BYTES = 48 << 10
@@ -36,6 +38,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _HEADER = struct.Struct("<4s4B4H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _STORED, _DEFLATED = 0, 8
+_EVENT_LOG_ENDINGS = (".evtx", ".evt")
 _TEXT_ENDINGS = (".log", ".txt", ".json", ".jsonl", ".csv", ".xml", ".out", ".html")
 
 
@@ -69,20 +72,69 @@ class Member:
         return self.name.casefold().endswith(".zip")
 
     @property
+    def is_event_log(self) -> bool:
+        """GUESS: where a Windows event log lies in a role's zip is not public; its ending is that of Windows."""
+        folders, _, base = self.name.casefold().rpartition("/")
+        return base.endswith(_EVENT_LOG_ENDINGS) or (bool(base) and "eventlog" in folders)
+
+    @property
     def base_name(self) -> str:
         return self.name.rsplit("/", 1)[-1]
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where the bytes of a zip lie: a whole file of a store, or a part of one (a zip that is stored in a zip)."""
+
+    store: Store
+    path: str
+    size_bytes: int
+    offset: int = 0
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Some bytes; fewer where it ends before."""
+        return b"".join(self.chunks(offset, count))
+
+    def chunks(self, offset: int, count: int) -> Generator[bytes, None, None]:
+        """Some bytes, in pieces."""
+        count = min(count, self.size_bytes - offset)
+        if count <= 0:
+            return
+        buffer = bytearray(min(count, _CHUNK_BYTES))
+        with memoryview(buffer) as view, self.store.open_read(self.path, self.offset + offset) as reader:
+            while count > 0:
+                read = reader.readinto(view[: min(count, len(buffer))])
+                if read == 0:
+                    return
+                yield bytes(view[:read])
+                count -= read
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some of a text member. ``has_end``: its end is among the pieces, so that its last time is known."""
+
+    pieces: tuple[bytes, ...] = ()
+    has_end: bool = False
+
+
 @dataclass(slots=True)
 class ZipLook:
-    """What was seen of one zip. ``samples`` are text members worth reading for times, largest first."""
+    """What was seen of one zip.
+
+    ``samples`` are text members worth reading for times, largest first; ``nested_count`` counts the zips inside,
+    ``nested`` holds those that are looked at; ``folders`` are the outermost ones, ``None`` where there are many.
+    """
 
     state: ZipState
     members: int = 0
     content_bytes: int = 0
     problems: list[str] = field(default_factory=list)
     nested: list[Member] = field(default_factory=list)
+    nested_count: int = 0
     samples: list[Member] = field(default_factory=list)
+    event_logs: int = 0
+    folders: set[str] | None = field(default_factory=set)
 
 
 class _ZipError(Exception):
@@ -105,95 +157,98 @@ class _Directory:
     tail_offset: int
 
 
-def look_into(store: Store, path: str, size_bytes: int) -> ZipLook:
-    """Reads the central directory of one zip of a store; never raises for what the zip is."""
+def look_into(zip_: Extent) -> ZipLook:
+    """Reads the central directory of one zip; never raises for what the zip is."""
     try:
-        directory = _find_directory(store, path, size_bytes)
-        look = _read_directory(store, path, directory)
+        look = _read_directory(zip_, _find_directory(zip_))
     except _ZipError as error:
         return ZipLook(error.state, problems=[str(error)])
     except StoreError as error:
         return ZipLook(ZipState.UNREAD, problems=[str(error)])
-    if look.content_bytes > max(size_bytes, 1) * MAX_RATIO:
+    if look.content_bytes > max(zip_.size_bytes, 1) * MAX_RATIO:
         look.problems.append(
-            f"it claims to hold {look.content_bytes} bytes in a file of {size_bytes}: do not unpack it unseen"
+            f"it claims to hold {look.content_bytes} bytes in a file of {zip_.size_bytes}: do not unpack it unseen"
         )
     return look
 
 
-def read_sample(store: Store, path: str, member: Member) -> list[bytes]:
+def look_inside(outer: Extent, member: Member) -> tuple[ZipLook, Extent | None]:
+    """Looks into a zip that lies in another one, and tells where; only one that is stored there can be looked into."""
+    if member.method != _STORED or member.encrypted:
+        how = "encrypted" if member.encrypted else "compressed"
+        return ZipLook(ZipState.UNREAD, problems=[f"it is {how} inside its zip and was not looked into"]), None
+    try:
+        data_at = _data_at(outer.read(member.header_offset, _LOCAL.size))
+    except StoreError as error:
+        return ZipLook(ZipState.UNREAD, problems=[str(error)]), None
+    if data_at is None:
+        return ZipLook(ZipState.DAMAGED, problems=["its local header is missing"]), None
+    inner = Extent(outer.store, outer.path, member.stored_bytes, outer.offset + member.header_offset + data_at)
+    return look_into(inner), inner
+
+
+def read_sample(zip_: Extent, member: Member) -> Sample:
     """The beginning and, where it can be had cheaply, the end of a text member; never more than 1 MiB."""
     try:
         wanted = _SAMPLE_BYTES if member.method == _STORED else _DEFLATED_SAMPLE_BYTES
-        head = read_range(store, path, member.header_offset, _LOCAL_HEADER_BYTES + min(member.stored_bytes, wanted))
-        if len(head) < _LOCAL.size or head[:4] != b"PK\x03\x04":
-            return []
-        *_, name_length, extra_length = _LOCAL.unpack_from(head)
-        data_at = _LOCAL.size + name_length + extra_length
+        head = zip_.read(member.header_offset, _LOCAL_HEADER_BYTES + min(member.stored_bytes, wanted))
+        if (data_at := _data_at(head)) is None:
+            return Sample()
         data = head[data_at : data_at + member.stored_bytes]
         if member.method == _DEFLATED:
-            return [zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _INFLATED_SAMPLE_BYTES)]
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            return Sample((inflater.decompress(data, _INFLATED_SAMPLE_BYTES),), inflater.eof)
         if len(data) == member.stored_bytes:
-            return [data]
+            return Sample((data,), has_end=True)
         end = member.header_offset + data_at + member.stored_bytes
-        return [data, read_range(store, path, end - _SAMPLE_BYTES, _SAMPLE_BYTES)]
+        return Sample((data, zip_.read(end - _SAMPLE_BYTES, _SAMPLE_BYTES)), has_end=True)
     except (StoreError, zlib.error):
-        return []  # a sample less; the zip's own state comes from its directory
+        return Sample()  # a sample less; the zip's own state comes from its directory
 
 
-def read_range(store: Store, path: str, offset: int, count: int) -> bytes:
-    """Some bytes of one file; fewer where it ends before."""
-    return b"".join(_chunks(store, path, offset, count))
+def _data_at(local_header: bytes) -> int | None:
+    if len(local_header) < _LOCAL.size or local_header[:4] != b"PK\x03\x04":
+        return None
+    *_, name_length, extra_length = _LOCAL.unpack_from(local_header)
+    return _LOCAL.size + int(name_length) + int(extra_length)
 
 
-def _chunks(store: Store, path: str, offset: int, count: int) -> Generator[bytes, None, None]:
-    if count <= 0:
-        return
-    buffer = bytearray(min(count, _CHUNK_BYTES))
-    with memoryview(buffer) as view, store.open_read(path, offset) as reader:
-        while count > 0:
-            read = reader.readinto(view[: min(count, len(buffer))])
-            if read == 0:
-                return
-            yield bytes(view[:read])
-            count -= read
-
-
-def _find_directory(store: Store, path: str, size_bytes: int) -> _Directory:
+def _find_directory(zip_: Extent) -> _Directory:
+    size_bytes = zip_.size_bytes
     if size_bytes == 0:
         raise _ZipError(ZipState.CUT, "the file is empty")
     tail_offset = max(0, size_bytes - _TAIL_BYTES)  # the longest comment is 21 bytes longer: nobody writes one
-    tail = read_range(store, path, tail_offset, size_bytes - tail_offset)
+    tail = zip_.read(tail_offset, size_bytes - tail_offset)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
-        if read_range(store, path, 0, 4) == b"PK\x03\x04":
+        if zip_.read(0, 4) == b"PK\x03\x04":
             raise _ZipError(ZipState.CUT, "it ends before its directory: the copy was broken off")
         raise _ZipError(ZipState.DAMAGED, "it is not a zip")
     _, _, _, _, members, directory_bytes, offset, _ = _END.unpack_from(tail, at)
     end = tail_offset + at
     if 0xFFFF in {members} or 0xFFFFFFFF in {directory_bytes, offset}:
-        members, directory_bytes, offset = _read_end64(store, path, end)
+        members, directory_bytes, offset = _read_end64(zip_, end)
     if offset + directory_bytes > end:
         raise _ZipError(ZipState.DAMAGED, "its directory does not lie within the file")
     return _Directory(offset, directory_bytes, members, tail, tail_offset)
 
 
-def _read_end64(store: Store, path: str, end: int) -> tuple[int, int, int]:
-    locator = read_range(store, path, max(0, end - _END64_LOCATOR.size), _END64_LOCATOR.size)
+def _read_end64(zip_: Extent, end: int) -> tuple[int, int, int]:
+    locator = zip_.read(max(0, end - _END64_LOCATOR.size), _END64_LOCATOR.size)
     if len(locator) < _END64_LOCATOR.size or locator[:4] != b"PK\x06\x07":
         raise _ZipError(ZipState.DAMAGED, "its zip64 locator is missing")
     _, _, offset, _ = _END64_LOCATOR.unpack(locator)
-    record = read_range(store, path, offset, _END64.size) if offset < end else b""
+    record = zip_.read(offset, _END64.size) if offset < end else b""
     if len(record) < _END64.size or record[:4] != b"PK\x06\x06":
         raise _ZipError(ZipState.DAMAGED, "its zip64 directory record is missing")
     *_, members, directory_bytes, directory_offset = _END64.unpack(record)
     return members, directory_bytes, directory_offset
 
 
-def _read_directory(store: Store, path: str, directory: _Directory) -> ZipLook:
+def _read_directory(zip_: Extent, directory: _Directory) -> ZipLook:
     look = ZipLook(ZipState.GOOD)
     unsafe = stored_bytes = 0
-    for member in _members(store, path, directory):
+    for member in _members(zip_, directory):
         if look.members >= MAX_MEMBERS:
             look.problems.append(f"more than {MAX_MEMBERS} members: the rest was not looked at")
             break
@@ -206,11 +261,17 @@ def _read_directory(store: Store, path: str, directory: _Directory) -> ZipLook:
             unsafe += 1
             if unsafe <= _MAX_NAMED:
                 look.problems.append(f"unsafe name inside: {_shown(member.name)}")
-        if member.is_zip and len(look.nested) < _MAX_NESTED:
-            look.nested.append(member)
+        look.event_logs += member.is_event_log
+        look.folders = _with_folder(look.folders, member.name)
+        if member.is_zip:
+            look.nested_count += 1
+            if len(look.nested) < MAX_NESTED:
+                look.nested.append(member)
         _keep_sample(look.samples, member)
     if look.members < min(directory.members, MAX_MEMBERS):
         look.problems.append(f"its end speaks of {directory.members} members, its directory has {look.members}")
+    if look.nested_count > len(look.nested):
+        look.problems.append(f"{look.nested_count} zips inside: only the first {len(look.nested)} were looked at")
     if unsafe > _MAX_NAMED:
         look.problems.append(f"{unsafe - _MAX_NAMED} more unsafe names inside")
     if stored_bytes > directory.offset:
@@ -220,11 +281,11 @@ def _read_directory(store: Store, path: str, directory: _Directory) -> ZipLook:
     return look
 
 
-def _members(store: Store, path: str, directory: _Directory) -> Iterator[Member]:
+def _members(zip_: Extent, directory: _Directory) -> Iterator[Member]:
     """The headers of a directory, read front to back with one header in memory."""
     limit = min(directory.size_bytes, MAX_DIRECTORY_BYTES)
     pending = b""
-    with closing(_directory_chunks(store, path, directory, limit)) as chunks:
+    with closing(_directory_chunks(zip_, directory, limit)) as chunks:
         for chunk in chunks:
             pending += chunk
             start = 0
@@ -237,9 +298,9 @@ def _members(store: Store, path: str, directory: _Directory) -> Iterator[Member]
         raise _ZipError(ZipState.DAMAGED, "its directory is not made of whole headers")
 
 
-def _directory_chunks(store: Store, path: str, directory: _Directory, limit: int) -> Generator[bytes, None, None]:
+def _directory_chunks(zip_: Extent, directory: _Directory, limit: int) -> Generator[bytes, None, None]:
     if directory.offset < directory.tail_offset:
-        yield from _chunks(store, path, directory.offset, limit)
+        yield from zip_.chunks(directory.offset, limit)
     else:
         yield directory.tail[directory.offset - directory.tail_offset :][:limit]
 
@@ -281,6 +342,12 @@ def _keep_sample(samples: list[Member], member: Member) -> None:
         samples.append(member)
         samples.sort(key=lambda sample: -sample.size_bytes)
         del samples[_MAX_SAMPLES:]
+
+
+def _with_folder(folders: set[str] | None, name: str) -> set[str] | None:
+    if folders is not None:
+        folders.add(name.split("/", 1)[0] if "/" in name else "")
+    return folders if folders is None or len(folders) <= _MAX_FOLDERS else None
 
 
 def _is_safe(name: str) -> bool:
