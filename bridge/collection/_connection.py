@@ -163,6 +163,13 @@ class Connection:
             raise
         finally:
             self._asked_at = time.monotonic()
+        self.note_how_far()
+
+    def note_how_far(self) -> None:
+        """Writes down how far the records have come of a session that was left: whoever attaches then knows whether
+        some are missing. Of one that was taken back nothing is known any more, until it is left again."""
+        if self.command is not None:
+            self._context.note(session=dict(self.command.ids))
 
     def _refuse_another_account(self) -> None:
         """A session is shown to nobody but its owner: to another account it would seem to be gone."""

@@ -136,6 +136,10 @@ class _Running:
         self._left = False
         self.endpoint = pipeline.ids.endpoint
 
+    @property
+    def ids(self) -> SessionIdsJson:
+        return self._pipeline.ids.to_json()
+
     def records(self) -> Iterator[Record]:
         return self._pipeline.records()
 

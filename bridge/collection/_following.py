@@ -59,6 +59,7 @@ class Following:
             case Lost(error=error):
                 self._without_session(error)
             case CommandEnd(state="disconnected"):
+                connection.note_how_far()
                 self._detached()
             case CommandEnd():
                 self._ending.command_ended(ended, overdue=self._was_overdue)
@@ -170,17 +171,29 @@ class Following:
             poll_s=context.settings.watch_s,
             still_s=context.settings.stall_s,
             deadline_s=connection.watchable_s(),
-            interrupted=lambda seconds: context.wait(seconds) or connection.ask_again(),
+            interrupted=lambda seconds: self._may_be_left() or context.wait(seconds) or connection.ask_again(),
             from_now=False,
         )
         if connection.command is not None:
             return
         if waited is not Waited.INTERRUPTED:
             self._ending.output_ended(waited, error)
-        elif context.stop_asked():
-            self._stop_without_session(error)
-        else:
+        elif not context.stop_asked():
             self._detached()
+        elif self._was_seen_to_end():
+            self._ending.output_ended(Waited.ENDED, error)
+        else:
+            self._stop_without_session(error)
+
+    def _may_be_left(self) -> bool:
+        """Who wanted to detach does not wait for a session that is lost: the collection is seen to work, or has begun a
+        while ago."""
+        return self._context.wishes.detach and self._is_working()
+
+    def _was_seen_to_end(self) -> bool:
+        """Nothing is to be stopped where the output log has its end, and nothing has changed since the look before."""
+        output = self._context.output
+        return not output.try_look() and output.trouble is None and output.log_has_ended()
 
     def _stop_without_session(self, error: SessionLostError) -> None:
         """Only the endpoint can stop a collection: where it cannot be told, the run goes on.

@@ -48,6 +48,11 @@ class RunningCommand(Protocol):
         """The ERCS machine that runs it."""
         ...
 
+    @property
+    def ids(self) -> SessionIdsJson:
+        """What to attach with; once it was left they tell how far its records have come."""
+        ...
+
     def records(self) -> Iterator[Record]:
         """Records as they arrive, until the command ends, is stopped or is disconnected.
 

@@ -184,3 +184,32 @@ def test_who_only_looks_whether_a_run_is_driven_keeps_nobody_from_driving_it(sta
     finally:
         ended.set()
         looking.join()
+
+
+def test_stop_of_a_collection_that_ended_long_ago_holds_no_stamp(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    ports = fake_ports(endpoint)
+    left = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=ports, detach=True)
+    wait_until(lambda: all(each.end is not None for each in endpoint.collections.values()))
+    endpoint.gone = True
+    outcome = stop(left.run_id, access, state_dir=state_dir, settings=QUICK, ports=ports)
+    assert outcome.state is RunState.DONE, outcome
+    with Journal(state_dir) as journal:
+        assert "on_stamp_until" not in journal.run(left.run_id).facts
+    again = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=ports)
+    assert again.state is RunState.DONE, again
+
+
+def test_detach_returns_also_where_the_session_is_lost_right_after_the_command(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    endpoint.uncertain = endpoint.unreachable = True
+    settings = replace(QUICK, stall_s=60.0, attach_deadline_s=0.2)
+    ports = fake_ports(endpoint)
+    left = collect(request_to, access, state_dir=state_dir, settings=settings, ports=ports, detach=True)
+    assert (left.state, left.exit_code) == (RunState.DETACHED, ExitCode.OK), left
+    assert any("the session is lost" in text for text in left.warnings)
+    endpoint.unreachable = False
+    outcome = attach(left.run_id, access, state_dir=state_dir, settings=settings, ports=ports)
+    assert (outcome.state, outcome.file_count) == (RunState.DONE, 8), outcome

@@ -43,6 +43,7 @@ class FakeCollection:
     stopping: threading.Event = field(default_factory=threading.Event)
     listener: int = 0
     thread: threading.Thread | None = None
+    ids: SessionIdsJson = field(default_factory=dict)
 
 
 class FakeEndpoint:
@@ -122,7 +123,7 @@ class FakeEndpoint:
         path = next(
             (p.value for c in commands for p in c.parameters if (p.name or "").strip("-:") == "OutputPath"), None
         )
-        collection = FakeCollection(identity, Path(str(path)) if path else None)
+        collection = FakeCollection(identity, Path(str(path)) if path else None, ids={"pipeline_id": identity, **ids})
         self.collections[identity] = collection
         collection.thread = threading.Thread(target=self._work, args=(collection,), daemon=True)
         collection.thread.start()
@@ -227,6 +228,10 @@ class FakeRunning:
         self._abandoned = threading.Event()
         self._seen = 0
         self.endpoint = endpoint
+
+    @property
+    def ids(self) -> SessionIdsJson:
+        return self._collection.ids
 
     def records(self) -> Iterator[Record]:
         collection = self._collection
