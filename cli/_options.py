@@ -129,7 +129,7 @@ RunArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RUN]",
-        help="The run's id, or its first characters; the latest one if left out.",
+        help="The run's id, or its first characters; the one that is not finished if left out, else the latest.",
         autocompletion=complete_run,
     ),
 ]

@@ -15,7 +15,7 @@ from cli._words import local_time, named, quoted, size
 if TYPE_CHECKING:
     from bridge.collection import Access, Control, Event, Outcome, Request, RunRecord
     from bridge.settings import Settings
-    from cli._transfer import LineUse
+    from cli._transfer import LineUse, LineWishes
 
 Result = TypeVar("Result")
 Drive = Callable[["Control", Callable[["Event"], None]], Result]
@@ -84,6 +84,10 @@ def show_live(
             return LEAVING
         return LEAVING_THE_BUNDLE if states[-1] in {RunState.SEALING, RunState.DELIVERING} else LEAVING_EARLY
 
+    def what_stopping_does() -> str:
+        is_on_the_stamp = bool(states) and states[-1].is_on_the_stamp
+        return STOPPING if is_on_the_stamp and not leaving else what_leaving_does()
+
     own = console.is_terminal and not console.as_json
     ctrl_c = f"Ctrl-C: {leaving}" if leaving else KEYS
     with (
@@ -101,7 +105,7 @@ def show_live(
             control,
             console.say,
             leaving=what_leaving_does,
-            stopping=leaving or STOPPING,
+            stopping=what_stopping_does,
             read_again=line.read_again,
         ),
     ):
@@ -121,7 +125,7 @@ def _sent(run: RunRecord) -> datetime | None:
 
 
 def find_run(options: Globals, run: str | None) -> RunRecord:
-    """The run that an id, the start of one, or nothing (the latest) names.
+    """The run that an id or the start of one names; without one the run that is not finished, else the latest.
 
     Raises:
         UsageError: there is no such run, or several.
@@ -129,10 +133,61 @@ def find_run(options: Globals, run: str | None) -> RunRecord:
     from bridge.collection import Journal
 
     with Journal(options.state()) as journal:
-        found = journal.latest() if run is None else journal.run(run)
-    if found is None:
+        if run is not None:
+            return journal.run(run)
+        runs = journal.runs()
+    unfinished = [each for each in runs if not each.state.is_final]
+    if len(unfinished) > 1:
+        known = ", ".join(f"{each.id} ({each.stamp}, {each.state})" for each in unfinished)
+        raise UsageError(detail=f"Several runs are not finished: {known}.", fix="Say which one: give its id.")
+    if not runs:
         raise UsageError(detail="No run is known here.", fix="Start one: pep-bridge collect STAMP --to DEST")
-    return found
+    return (unfinished or runs)[0]
+
+
+def take_over(
+    console: Console,
+    options: Globals,
+    run: RunRecord,
+    verb: str,
+    work: Callable[..., Outcome],
+    wishes: LineWishes,
+    *,
+    username: str | None,
+    share_username: str | None,
+    password_stdin: bool,
+    leaving: str | None = None,
+) -> Report:
+    """Does with a run that is there what ``work`` does, the library's ``attach`` or ``stop``, and tells the outcome."""
+    from bridge.collection import Settings
+    from cli._transfer import LineUse
+
+    line = LineUse(options, wishes, say=console.say)
+    access = find_access(
+        run.request,
+        options.load().settings,
+        console,
+        username=username,
+        share_username=share_username,
+        password_stdin=password_stdin,
+    )
+    return drive(
+        console,
+        f"{verb} {run.id}",
+        line,
+        lambda control, on_event: work(
+            run.id,
+            access,
+            state_dir=options.state(),
+            on_event=on_event,
+            control=control,
+            settings=Settings(transfer=line.settings()),
+        ),
+        leaving=leaving,
+        run=run,
+        to_stop=verb == "stop",
+        state_dir=options.state(),
+    )
 
 
 def report_ended(console: Console, options: Globals, run: RunRecord, nothing: str) -> Report:

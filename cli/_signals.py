@@ -32,13 +32,13 @@ def interrupts(
     say: Callable[[str], None],
     *,
     leaving: Callable[[], str] = lambda: LEAVING,
-    stopping: str = STOPPING,
+    stopping: Callable[[], str] = lambda: STOPPING,
     read_again: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Turns SIGINT into detach, then stop; SIGTERM and a closed terminal (SIGHUP; SIGBREAK on Windows) into detach.
 
-    ``leaving`` says what the first one does at that moment. Where the work may be broken off (``Control.breakable``)
-    each of them does so, with a KeyboardInterrupt, after it was answered.
+    ``leaving`` says what the first one does at that moment, ``stopping`` what each further one does. Where the work
+    may be broken off (``Control.breakable``) each of them does so, with a KeyboardInterrupt, after it was answered.
 
     SIGHUP without a terminal that could have closed (under a service manager, after nohup, or sent by hand) calls
     ``read_again`` instead: services read their configuration again then.
@@ -52,7 +52,7 @@ def interrupts(
             control.detach()
         else:
             control.stop()
-        answer(leaving() if pressed == 1 else stopping)
+        answer(leaving() if pressed == 1 else stopping())
         break_off()
 
     def leave() -> None:

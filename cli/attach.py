@@ -40,10 +40,9 @@ def attach(
     """
 
     def work(console: Console) -> Report:
-        from bridge.collection import RunState, Settings
+        from bridge.collection import RunState
         from bridge.collection import attach as attach_run
-        from cli._run import drive, find_access, find_run, report_ended
-        from cli._transfer import LineUse
+        from cli._run import find_run, report_ended, take_over
 
         found = find_run(ctx.obj, run)
         has_failed_bundle = found.state is RunState.FAILED and found.failed_in in {
@@ -52,29 +51,16 @@ def attach(
         }
         if found.state.is_final and not has_failed_bundle:  # such a bundle is tried again
             return report_ended(console, ctx.obj, found, "there is nothing to attach to")
-        line = LineUse(ctx.obj, LineWishes(limit_rate, quiet_hours, connections), say=console.say)
-        access = find_access(
-            found.request,
-            ctx.obj.load().settings,
+        return take_over(
             console,
+            ctx.obj,
+            found,
+            "attach",
+            attach_run,
+            LineWishes(limit_rate, quiet_hours, connections),
             username=username,
             share_username=share_username,
             password_stdin=password_stdin,
-        )
-        return drive(
-            console,
-            f"attach {found.id}",
-            line,
-            lambda control, on_event: attach_run(
-                found.id,
-                access,
-                state_dir=ctx.obj.state(),
-                on_event=on_event,
-                control=control,
-                settings=Settings(transfer=line.settings()),
-            ),
-            run=found,
-            state_dir=ctx.obj.state(),
         )
 
     run_verb(ctx, "attach", as_json, work)

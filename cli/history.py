@@ -25,7 +25,7 @@ StampOption = Annotated[
 
 
 def status(ctx: typer.Context, stamp: StampOption = None, as_json: JsonOption = False) -> None:
-    """Show the runs that are not finished.
+    """Show the runs that are not finished, as this machine remembers them; the endpoint is not asked.
 
     [bold]Example[/bold]
 
@@ -39,12 +39,28 @@ def status(ctx: typer.Context, stamp: StampOption = None, as_json: JsonOption = 
             runs = [run for run in journal.runs(stamp=stamp) if not run.state.is_final]
         if runs:
             _show_runs(console, runs, ctx.obj.state())
-            console.say(f"next: pep-bridge attach {runs[0].id}")
+            for run in runs:
+                console.say(_what_next(run, ctx.obj.state()))
         else:
             console.say("No collection is under way; 'pep-bridge history' shows the finished ones.")
         return Report({"runs": [run.to_json() for run in runs]})
 
     run_verb(ctx, "status", as_json, work)
+
+
+def _what_next(run: RunRecord, state_dir: Path) -> str:
+    """Where an unfinished run stands, and the command that goes on with it."""
+    from bridge.collection import is_live
+
+    if is_live(run, state_dir=state_dir):
+        return f"run {run.id}: a process of this machine is at it; to end it: pep-bridge stop {run.id}"
+    if run.state.is_on_the_stamp:
+        stands = "nobody follows it from here; it may go on at the endpoint"
+    elif run.state in {"sealing", "delivering"}:
+        stands = "nothing runs at the endpoint any more, but its bundle is not finished"
+    else:
+        stands = "it was cut short before anything was sent to the endpoint"
+    return f"run {run.id}: {stands}; next: pep-bridge attach {run.id}"
 
 
 def history(

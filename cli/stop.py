@@ -42,40 +42,25 @@ def stop(
     """
 
     def work(console: Console) -> Report:
-        from bridge.collection import RunState, Settings
+        from bridge.collection import RunState
         from bridge.collection import stop as stop_run
-        from cli._run import drive, find_access, find_run, report_ended
-        from cli._transfer import LineUse
+        from cli._run import find_run, report_ended, take_over
 
         found = find_run(ctx.obj, run)
         if found.state.is_final:
             ended = report_ended(console, ctx.obj, found, "nothing was stopped")
             return replace(ended, exit_code=ExitCode.OK) if found.state is RunState.STOPPED else ended
-        line = LineUse(ctx.obj, LineWishes(limit_rate, quiet_hours, connections), say=console.say)
-        access = find_access(
-            found.request,
-            ctx.obj.load().settings,
+        return take_over(
             console,
+            ctx.obj,
+            found,
+            "stop",
+            stop_run,
+            LineWishes(limit_rate, quiet_hours, connections),
             username=username,
             share_username=share_username,
             password_stdin=password_stdin,
-        )
-        return drive(
-            console,
-            f"stop {found.id}",
-            line,
-            lambda control, on_event: stop_run(
-                found.id,
-                access,
-                state_dir=ctx.obj.state(),
-                on_event=on_event,
-                control=control,
-                settings=Settings(transfer=line.settings()),
-            ),
             leaving="leaving; the run is still asked to stop, and what arrived is kept",
-            run=found,
-            state_dir=ctx.obj.state(),
-            to_stop=True,
         )
 
     run_verb(ctx, "stop", as_json, work)

@@ -8,15 +8,26 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bridge.collection import Control
+from bridge.collection import Control, Event, RunState, StateChanged
 from bridge.errors import ExitCode
 from bridge.store import FolderStore
-from cli._console import Console
-from cli._signals import LEAVING, STOPPING, interrupts, until_told_to_leave, wait
+from cli._console import Console, Globals
+from cli._run import show_live
+from cli._signals import (
+    LEAVING,
+    LEAVING_EARLY,
+    LEAVING_THE_BUNDLE,
+    STOPPING,
+    interrupts,
+    until_told_to_leave,
+    wait,
+)
+from cli._transfer import LineUse
 from tests.support.bundles import make_bundle
 from tests.support.command_line import ROOT, rehearsal, start
 
@@ -38,6 +49,28 @@ def test_ctrl_c_waits_for_nothing_that_its_own_thread_may_hold() -> None:
         assert said == []
         free.set()
     assert said == [LEAVING, STOPPING]
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (RunState.PREFLIGHTED, [LEAVING_EARLY, LEAVING_EARLY]),
+        (RunState.RUNNING, [LEAVING, STOPPING]),
+        (RunState.SEALING, [LEAVING_THE_BUNDLE, LEAVING_THE_BUNDLE]),
+    ],
+)
+def test_a_further_ctrl_c_says_what_it_does_where_the_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], state: RunState, told: list[str]
+) -> None:
+    (tmp_path / "config.toml").touch()
+
+    def work(control: Control, on_event: Callable[[Event], None]) -> None:
+        on_event(StateChanged(run_id="r", state=state))
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    show_live(Console(as_json=False), "collect", LineUse(Globals(config=tmp_path / "config.toml")), work)
+    assert capsys.readouterr().err.splitlines()[-2:] == told
 
 
 BURST = """
