@@ -463,6 +463,8 @@ def _make_folders(folder: Path) -> None:
     """Path.mkdir(parents=True) would give the folders on the way everybody's permissions."""
     missing = []
     while not folder.is_dir():
+        if folder == folder.parent:  # a drive or share that is gone is its own parent
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
         missing.append(folder)
         folder = folder.parent
     for new in reversed(missing):

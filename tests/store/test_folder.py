@@ -16,7 +16,7 @@ import pytest
 
 from bridge.errors import StoreError, StoreFullError, StoreNotFoundError, StoreReadOnlyError, UnsafePathError
 from bridge.store import FolderStore
-from bridge.store._folder import _opener, os_path
+from bridge.store._folder import _make_folders, _opener, os_path
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
 pytestmark = posix_only
@@ -262,3 +262,10 @@ def test_a_file_that_somebody_removes_at_once_was_written_all_the_same(
     with FolderStore(tmp_path).open_write("probe", 3) as writer:
         writer.write(b"abc")
         assert writer.commit().size_bytes == 3
+
+
+def test_a_drive_that_is_gone_ends_the_making_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows the anchor of a drive or share that is gone is its own parent, and no folder."""
+    monkeypatch.setattr(Path, "is_dir", lambda self: False)
+    with pytest.raises(FileNotFoundError):
+        _make_folders(Path("/gone/west"))
