@@ -35,6 +35,11 @@ class ContainerAccess:
         root = f"/{self.root}" if self.root else ""
         return f"{self.scheme}://{self.host}{port}{self.container_path}{root}"
 
+    @property
+    def authority(self) -> str:
+        """What stands in ``Host``."""
+        return self.host if self.port in {80, 443} else f"{self.host}:{self.port}"
+
     @classmethod
     def of(cls, store: LeanContainer) -> ContainerAccess:
         """The access that a container store has, in the wire's terms."""

@@ -13,14 +13,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from bridge import __version__
 from bridge.errors import StoreClosedError, StoreCorruptError, StoreError
 from bridge.secrets import Secret
 from bridge.store._access import ContainerAccess
 from bridge.store._buffers import aligned_buffer
 from bridge.store._rate import RateLimiter
 from bridge.store._settings import StoreSettings
-from bridge.store._wire import CertificateError, Connection, Response, WireError, proxy_for, tls_context
+from bridge.store._wire import (
+    BUSY,
+    USER_AGENT,
+    CertificateError,
+    Connection,
+    Response,
+    WireError,
+    proxy_for,
+    retry_after_s,
+    tls_context,
+)
 
 BUFFERS = 8
 BUFFER_BYTES = 4 << 20
@@ -31,8 +40,7 @@ _SMALLEST_RANGE = 256 << 10
 _QUICK_S, _SLOW_S = 2.0, 8.0  # a range that comes quicker than this makes the next one larger, a slower one smaller
 _SURE_BYTES = 512 << 10  # who has read that much from front to back will read on
 _IDLE_CONNECTIONS = 16
-_LONGEST_RETRY_AFTER_S = 30.0
-_BUSY = {408, 429, 500, 502, 503, 504}
+_LONGEST_WAIT_S = 60.0  # whoever is asked to wait longer is told so, and may wait where it can be stopped
 _CONTENT_RANGE = re.compile(rb"bytes (\d{1,18})-(-?\d{1,18})/(\d{1,18})")
 _ETAG = re.compile(r"[\x21\x23-\x7e]{1,200}")
 
@@ -138,10 +146,11 @@ class BlobReads:
                 self._forget_idle()  # the service may have closed what it left waiting: that is no failure
                 continue
             failures += 1
-            if failures > self._settings.retries or not _may_pass(problem):
+            wait_s = _wait_s(problem, failures)
+            if failures > self._settings.retries or wait_s > _LONGEST_WAIT_S or not _may_pass(problem):
                 raise problem
             if failures > 1 or isinstance(problem, Refused):
-                self._closing.wait(_wait_s(problem, failures))
+                self._closing.wait(wait_s)
 
     def _expected(self, wanted: Wanted, state: BlobState) -> int:
         return min(len(wanted.buffer), max(0, state.size_bytes - wanted.offset))
@@ -152,12 +161,11 @@ class BlobReads:
         etag = wanted.etag or (wanted.state.etag if wanted.state else None)  # what follows a cut is of the same version
         condition = f'If-Match: "{etag}"\r\n' if etag else ""
         access = self._access
-        host = access.host if access.port in {80, 443} else f"{access.host}:{access.port}"
         connection.send(
             [
                 (
-                    f"GET {access.target(wanted.name)} HTTP/1.1\r\nHost: {host}\r\n"
-                    f"User-Agent: pep-bridge/{__version__}\r\nx-ms-version: {version}\r\n"
+                    f"GET {access.target(wanted.name)} HTTP/1.1\r\nHost: {access.authority}\r\n"
+                    f"User-Agent: {USER_AGENT}\r\nx-ms-version: {version}\r\n"
                     f"Range: bytes={first}-{last}\r\n{condition}\r\n"
                 ).encode("ascii")
             ]
@@ -458,11 +466,11 @@ def _state(status: int, headers: Mapping[bytes, bytes], first: int, last: int) -
 
 def _may_pass(problem: WireError | Refused) -> bool:
     if isinstance(problem, Refused):
-        return problem.response.status in _BUSY
+        return problem.response.status in BUSY
     return not isinstance(problem, CertificateError)
 
 
 def _wait_s(problem: WireError | Refused, failures: int) -> float:
     usual = 2.0 ** min(failures - 1, 4) * (0.5 + random.random() / 2)  # noqa: S311 - spreads repeats, guards nothing
-    asked = (problem.response.header("retry-after") or "") if isinstance(problem, Refused) else ""
-    return max(usual, min(float(asked), _LONGEST_RETRY_AFTER_S)) if asked.isdigit() else usual
+    asked = retry_after_s(problem.response.header("retry-after")) if isinstance(problem, Refused) else None
+    return max(usual, asked or 0.0)

@@ -23,6 +23,7 @@ from bridge.errors import (
     StoreUnreachableError,
 )
 from bridge.store._sas import SasInfo
+from bridge.store._wire import BUSY, retry_after_s
 
 _HEADER_NAME = re.compile(r"(?i)headername\W+([\w-]+)")
 _PERMISSIONS = {"r": "Read", "w": "Write", "c": "Create", "l": "List", "d": "Delete"}
@@ -84,12 +85,12 @@ def service_error(
         return _refused(store, about, code, sas, needs, moment=_service_time(headers))
     if code in {"AccountQuotaExceeded", "InsufficientStorage"} or status == 507:
         return StoreFullError(store=store, detail=f"{about}{code or status}")
-    if status in {408, 429, 500, 502, 503, 504} or code in _BUSY:
+    if status in BUSY or code in _BUSY:
         return StoreUnreachableError(
             store=store,
             detail=f"{about}the service is busy or failing ({status} {code})",
             status=status,
-            retry_after=headers.get("Retry-After"),
+            retry_after_s=retry_after_s(headers.get("Retry-After")),
         )
     return StoreError(store=store, detail=f"{about}the service answered {status} {code}".strip(), status=status)
 
@@ -144,7 +145,7 @@ def _service_time(headers: Mapping[str, str]) -> datetime:
     """The service's own clock, which is the one that counts."""
     try:
         return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return datetime.now(UTC)
 
 

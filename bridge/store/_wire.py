@@ -13,12 +13,21 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote, urlsplit
 
+from bridge import __version__
+from bridge.errors import UsageError
 from bridge.secrets import Secret
 from bridge.store._protocol import Buffer
 from bridge.store._rate import RateLimiter
 
+USER_AGENT = f"pep-bridge/{__version__}"
+BUSY = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses of a service that is busy or failing for the moment."""
+
+_LONGEST_RETRY_AFTER_S = 600.0
 _LONGEST_HEAD = 64 << 10
 _LONGEST_BODY = 64 << 20  # a block list of 50,000 blocks is 8 MB
 _RECEIVE_BYTES = 64 << 10
@@ -391,15 +400,47 @@ class Connection:
 
 
 def proxy_for(host: str) -> Proxy | None:
-    """The proxy that the environment or the operating system names for HTTPS to this host."""
+    """The proxy that the environment or the operating system names for HTTPS to this host.
+
+    Raises:
+        UsageError: what is named there is not the address of an HTTP proxy.
+    """
     if urllib.request.proxy_bypass(host):
         return None
-    named = urlsplit(urllib.request.getproxies().get("https", ""))
-    if not named.hostname:
+    text = urllib.request.getproxies().get("https", "").strip()
+    if not text:
         return None
+    try:
+        named = urlsplit(text if "://" in text else f"http://{text}")  # curl and its kin take a bare host as well
+        known = named.hostname is not None and (named.port is None or named.port > 0)
+    except ValueError:
+        known = False
+    if not known:
+        raise UsageError(detail="the proxy for HTTPS cannot be used: write HTTPS_PROXY as http://name:port")
+    if named.scheme != "http":
+        raise UsageError(
+            detail=f"the proxy for HTTPS cannot be used: '{named.scheme}' is not spoken to proxies,"
+            " write HTTPS_PROXY as http://name:port"
+        )
     login = f"{unquote(named.username or '')}:{unquote(named.password or '')}" if named.username else ""
     authorization = Secret(b64encode(login.encode()).decode("ascii")) if login else None
-    return Proxy(named.hostname, named.port or 8080, authorization)
+    return Proxy(named.hostname or "", named.port or 8080, authorization)
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """``Retry-After`` in seconds, written so or as a date (RFC 9110, section 10.2.3); never longer than ten minutes."""
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit():
+        return min(float(value[:9]), _LONGEST_RETRY_AFTER_S)
+    try:
+        until = parsedate_to_datetime(value)
+        if until.tzinfo is None:
+            until = until.replace(tzinfo=UTC)
+        wait_s = (until - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(wait_s, 0.0), _LONGEST_RETRY_AFTER_S)
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:

@@ -325,7 +325,7 @@ def test_a_service_that_is_busy_says_when_to_ask_again() -> None:
         store = ContainerStore(url, _SAS, settings=StoreSettings(retries=0))
         with pytest.raises(StoreUnreachableError) as caught:
             list(store.list())
-        assert caught.value.fields["retry_after"] == "7"
+        assert caught.value.fields["retry_after_s"] == 7.0
         store.close()
 
 

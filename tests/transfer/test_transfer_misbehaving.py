@@ -187,3 +187,24 @@ def test_answers_that_were_not_read_are_never_taken_for_those_of_later_requests(
                     settings=TransferSettings(connections=1, checksum="md5"),
                 )
     assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    "quoted", ["c2Vjcm+V0c2Vj/cmV0=", "c2Vjcm%2bV0c2Vj%2fcmV0%3d", "c2Vjcm&#43;V0c2Vj&#47;cmV0="], ids=str.__len__
+)
+def test_a_service_that_quotes_the_signature_in_any_form_does_not_get_it_into_an_error(quoted: str) -> None:
+    def refuse(request: Request) -> Answer | None:
+        if request.method != "PUT":
+            return None
+        text = (
+            f"<Error><Code>AuthenticationFailed</Code><Message>The MAC signature '{quoted}' is not the same</Message>"
+        )
+        return Answer(403, {"x-ms-error-code": f"sig={quoted}"}, f"{text}</Error>".encode())
+
+    sas = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2Vjcm%2BV0c2Vj%2FcmV0%3D")
+    with ScriptedService(refuse) as service:
+        target = opened(open_store(parse_destination(f"http://127.0.0.1:{service.port}/account/container"), sas=sas))
+        with pytest.raises(DeliveryFailedError) as failure:
+            transfer(made_up({"a.log": 1000}), target, [TransferItem("a.log", 1000)])
+    assert "AuthenticationFailed" in str(failure.value)
+    assert "c2Vjcm" not in f"{failure.value!r} {failure.value} {failure.value.__cause__!r}"

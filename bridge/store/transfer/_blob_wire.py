@@ -8,14 +8,11 @@ import ssl
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
-from bridge import __version__
 from bridge.errors import (
     ApiVersionError,
     StoreAccessError,
@@ -28,28 +25,30 @@ from bridge.errors import (
     StoreReadOnlyError,
     StoreUnreachableError,
 )
-from bridge.secrets import Scrubber
 from bridge.store._access import ContainerAccess
 from bridge.store._protocol import Buffer
 from bridge.store._rate import RateLimiter
-from bridge.store._wire import CertificateError, Connection, Response, WireError, proxy_for
+from bridge.store._wire import (
+    BUSY,
+    USER_AGENT,
+    CertificateError,
+    Connection,
+    Response,
+    WireError,
+    proxy_for,
+    retry_after_s,
+)
 from bridge.store.transfer._arrived import Fact
 from bridge.store.transfer._checksum import Algorithm, BlockChecksum
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
+_IS_CODE = re.compile(r"[A-Za-z0-9]{1,80}")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,400})")
-_BUSY = {408, 429, 500, 502, 503, 504}
-_LONGEST_RETRY_AFTER_S = 600.0
 EMPTY_SHA256 = hashlib.sha256().hexdigest()
 
 
 class BusyError(StoreUnreachableError):
     """{store}: the service is busy or failing for the moment: {detail}"""
-
-    @property
-    def retry_after_s(self) -> float | None:
-        value = self.fields.get("retry_after_s")
-        return None if value is None else float(value)
 
 
 class LineError(StoreUnreachableError):
@@ -98,10 +97,8 @@ class BlobWire:
         self.connection = Connection(
             access.host, access.port, tls=tls, limiter=limiter, timeout_s=timeout_s, proxy=proxy
         )
-        self._scrubber = Scrubber([access.sas])
-        host = access.host if access.port in {80, 443} else f"{access.host}:{access.port}"
-        agent = f"User-Agent: pep-bridge/{__version__}\r\nx-ms-version: {access.api_version}\r\n"
-        self._common = f" HTTP/1.1\r\nHost: {host}\r\n{agent}"
+        agent = f"User-Agent: {USER_AGENT}\r\nx-ms-version: {access.api_version}\r\n"
+        self._common = f" HTTP/1.1\r\nHost: {access.authority}\r\n{agent}"
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -252,16 +249,21 @@ class BlobWire:
     # -- refusals -----------------------------------------------------------------------------------------------------
 
     def _refusal(self, path: str, response: Response, *, writing: bool) -> StoreError:
-        """The service's refusal as an error of ours (Blob service error codes; Common REST API error codes)."""
+        """The service's refusal as an error of ours (Blob service error codes; Common REST API error codes).
+
+        Its text is read and never repeated: it may quote the request with the SAS in it.
+        """
         found_code, found_text = _CODE.search(response.body), _MESSAGE.search(response.body)
-        code = response.header("x-ms-error-code") or (found_code[1].decode() if found_code else "")
+        code = response.header("x-ms-error-code") or ""
+        if not _IS_CODE.fullmatch(code):
+            code = found_code[1].decode() if found_code else ""
         text = found_text[1].decode("utf-8", "replace").split("\n")[0] if found_text else ""
         words = f"{path}: " if path else ""
-        words += self._scrubber.text(f"HTTP {response.status} {code} {text}".strip())
+        words += f"HTTP {response.status} {code}".strip()
         where = {"store": self.access.location, "detail": words, "path": path}
         status = response.status
-        if status in _BUSY:
-            return BusyError(**where, retry_after_s=_retry_after(response))
+        if status in BUSY:
+            return BusyError(**where, retry_after_s=retry_after_s(response.header("retry-after")))
         if code == "InvalidHeaderValue" and re.search(r"(?i)x-ms-version|api.version", response.body.decode("latin-1")):
             return ApiVersionError(**where, version=self.access.api_version)
         if code in {"Md5Mismatch", "Crc64Mismatch"} or "contentmd5" in text.lower().replace("-", ""):
@@ -303,19 +305,3 @@ def _mark(response: Response) -> str | None:
 def _checksum_header(checksum: BlockChecksum) -> str:
     name = "x-ms-content-crc64" if checksum.algorithm is Algorithm.CRC64 else "Content-MD5"
     return f"{name}: {checksum.base64.decode('ascii')}\r\n"
-
-
-def _retry_after(response: Response) -> float | None:
-    """``Retry-After`` in seconds, or a date (RFC 9110, section 10.2.3); never longer than ten minutes."""
-    value = response.header("retry-after")
-    if value is None:
-        return None
-    if value.isdigit():
-        return min(float(value), _LONGEST_RETRY_AFTER_S)
-    try:
-        until = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return min(max((until - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_RETRY_AFTER_S)

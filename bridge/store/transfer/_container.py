@@ -206,11 +206,9 @@ class ContainerUpload:
 
     def _try_again(self, lane: _Lane, path: str, error: StoreUnreachableError, attempt: int) -> None:
         lane.wire.connection.close()
-        retry_after_s = None
         if isinstance(error, BusyError):
             self._delivery.line.answered()
-            retry_after_s = error.retry_after_s
-        self._delivery.retry(path, error, attempt, retry_after_s)
+        self._delivery.retry(path, error, attempt)
 
     # -- what the target has ------------------------------------------------------------------------------------------
 

@@ -67,8 +67,8 @@ class Delivery:
             if len(self.mismatches) < _MISMATCHES_NAMED:
                 self.mismatches.append(f"{path} ({error})")
 
-    def retry(self, path: str, error: Exception, attempt: int, retry_after_s: float | None = None) -> None:
-        """Waits as long as the failure asks for.
+    def retry(self, path: str, error: StoreUnreachableError, attempt: int) -> None:
+        """Waits as long as the failure asks for (its field ``retry_after_s``), and longer the more often it comes.
 
         Raises:
             StoreUnreachableError: nothing has got through for too long.
@@ -76,7 +76,7 @@ class Delivery:
         """
         if self.line.stopping.is_set():
             raise Stopped
-        wait_s = self.line.failed(error, attempt, retry_after_s)
+        wait_s = self.line.failed(error, attempt, error.fields.get("retry_after_s"))
         self.tally.tell(Retrying(path, str(error), attempt, wait_s))
         self.line.wait(wait_s)
 
