@@ -15,6 +15,7 @@ from bridge.endpoint import Record
 from bridge.secrets import Scrubber
 
 _LONGEST_LINE_BYTES = 8 * 1024 * 1024
+_KEPT_CHARACTERS = 256 * 1024  # of each text of a record whose line would be longer than that
 _TAIL_BYTES = 64 * 1024
 
 
@@ -88,7 +89,11 @@ def read_session(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open("rb") as file:
-        while line := file.readline(_LONGEST_LINE_BYTES):
+        while line := file.readline(_LONGEST_LINE_BYTES + 1):
+            if len(line) > _LONGEST_LINE_BYTES:  # of a foreign hand: nothing so long is written here
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(_LONGEST_LINE_BYTES)
+                continue
             try:
                 document = json.loads(line)
             except ValueError:
@@ -117,7 +122,27 @@ def _end_of_last_line(file: FileIO) -> int:
     return 0
 
 
-def _line(document: Any) -> bytes:
+def _line(document: dict[str, Any]) -> bytes:
+    """A record as it is written: one that is too long to be read back keeps the beginning of its texts, and says so."""
+    line = _dumped(document)
+    if len(line) <= _LONGEST_LINE_BYTES:
+        return line
+    line = _dumped({**_shortened(document), "shortened": True})
+    if len(line) <= _LONGEST_LINE_BYTES:
+        return line
+    kept = {name: value for name, value in document.items() if name not in {"data", "raw"}}  # lists may be long, too
+    return _dumped({**_shortened(kept), "shortened": True})
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _KEPT_CHARACTERS:
+        return f"{value[:_KEPT_CHARACTERS]}... ({len(value)} characters)"
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in value.items()}
+    return [_shortened(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _dumped(document: dict[str, Any]) -> bytes:
     try:
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     except UnicodeEncodeError:  # a lone surrogate, as a broken file name has: JSON can carry it escaped

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.collection._session_log import SessionLog, read_session
-from bridge.endpoint import Record, Stream
+from bridge.endpoint import ErrorDetail, Record, Stream
 from bridge.secrets import Scrubber, Secret
 
 
@@ -87,3 +87,27 @@ def test_lines_that_are_no_documents_are_passed_over(tmp_path: Path) -> None:
     path.write_bytes(b'\xff\n[1]\n"x"\n{"text": "good"}\nnot json\n')
     assert texts(path) == ["good"]
     assert list(read_session(tmp_path / "absent.jsonl")) == []
+
+
+@pytest.mark.parametrize("character", ["x", "\0"])
+def test_a_record_longer_than_a_line_may_be_is_shortened_and_read_back(tmp_path: Path, character: str) -> None:
+    path = tmp_path / "s.jsonl"
+    text = "Role 'Storage': failed " + character * (5 << 20)
+    detail = ErrorDetail(text, "E", "C", "Storage", terminating=True)
+    data = ["x" * 100] * (90_000)
+    with SessionLog(path, Scrubber()) as log:
+        log.append(Record(Stream.ERROR, text, datetime(2026, 11, 23, tzinfo=UTC), error=detail))
+        log.append(Record(Stream.OUTPUT, "a long list", datetime(2026, 11, 23, tzinfo=UTC), data=data))
+        log.append(record("next"))
+    long, listed, after = read_session(path)
+    assert long["shortened"]
+    assert long["text"].startswith("Role 'Storage': failed ")
+    assert long["error"]["terminating"]
+    assert (listed["text"], "shortened" in listed) == ("a long list", True)
+    assert after == {"at": "2026-11-23T00:00:00.000Z", "stream": "output", "text": "next"}
+
+
+def test_a_line_that_is_too_long_is_passed_over_whole(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(b'{"text": "' + b"x" * (20 << 20) + b'"}\n{"text": "good"}\n')
+    assert texts(path) == ["good"]
