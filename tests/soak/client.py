@@ -74,6 +74,7 @@ def main() -> None:
     faulthandler.enable()
     document = json.load(sys.stdin)
     control = Control()
+    answer: dict[str, Any]
     with interrupts(control, lambda text: None):
         try:
             outcome = _work(document, control)
@@ -83,6 +84,7 @@ def main() -> None:
             answer = outcome.to_json() | {"coverage": None}
             if isinstance(outcome, Outcome):
                 answer["errors"] = [str(error) for error in outcome.errors]
+                answer["exit_code"] = int(outcome.exit_code)
     print(json.dumps(answer | {"verb": document["verb"]}))
 
 

@@ -17,9 +17,13 @@ from bridge.collection._states import LEGAL
 from bridge.errors import NotABundleError, StoreError
 from bridge.store import Store
 from tests.soak.stamp_process import StampProcess
-from tests.soak.world import ViolationError, World, can_be_tried_again
+from tests.soak.truth import check_coverage, check_exit_codes, payload_in
+from tests.soak.world import ROLES, World, can_be_tried_again, need
 
 _GRACE_S = 5.0
+_QUIET_S = 1.5
+"""For how long nothing must change where a stamp wrote whose collections have all ended; output may be late."""
+_NEVER_QUIET_S = 90.0
 _NOT_SEEN_TO_END = {"still", "overdue", "interrupted"}
 _HOSTILE = {FindingKind.UNHASHED}
 """What a bundle says of itself where names were hostile; nothing is unexpected, or unsafe without being named."""
@@ -43,44 +47,81 @@ def judge(world: World, stamp: StampProcess, reference: dict[str, str] | None) -
                 runs.append(run)
         _no_secret_below(world, state_dir)
     for run in runs:
-        _check_run(world, run, reference)
+        _check_run(world, run)
     report = stamp.report()
     _check_stamp(world, runs, report)
     _check_locks(world, runs)
     _nothing_works(world, stamp, runs)
     _nothing_left_over(stamp, runs)
+    _wait_until_quiet(world, stamp, runs)
+    for run in runs:
+        _check_again(world, run, reference, stamp.harm(ROLES))
     _check_copy(world)
+    check_exit_codes(world)
     return runs
 
 
 def payload_of(world: World, run: RunRecord) -> dict[str, str]:
     """Name and digest of every zip of a sealed bundle: the output log and the folder's name hold times."""
     with _opened(world, world.destination) as store:
+        return payload_in(store.at(run.bundle_name))
+
+
+def _check_run(world: World, run: RunRecord) -> None:
+    need(run.state.is_final, f"run {run.id} is still {run.state} after everybody attached in fair weather")
+    need(not can_be_tried_again(run), f"run {run.id} cannot be finished in fair weather: {run.reason}")
+    if run.state in {RunState.FAILED, RunState.STOPPED}:
+        need(bool(run.reason) or run.state is RunState.STOPPED, f"run {run.id} is {run.state} and does not say why")
+    story = [RunState(step.name) for step in run.steps if step.status == "state"]
+    need(story[0] is RunState.PLANNED, f"the story of run {run.id} begins with {story[0]}")
+    for old, new in pairwise(story):
+        need(new in LEGAL[old], f"run {run.id} went from {old} to {new}")
+    need(story[-1] is run.state, f"run {run.id} is {run.state}, and its story ends with {story[-1]}")
+    sealed = {place.text: _check_bundle(world, place, run) for place in world.places()}
+    if run.state in _SEALED:
+        need(sealed[world.destination.text], f"run {run.id} is {run.state} and has no bundle")
+    with _opened(world, world.written()) as store:
+        arrived = [entry.path for entry in store.list(f"{run.bundle_name}/data", on_unsafe=lambda _: None)]
+    need(not arrived or any(sealed.values()), f"run {run.id} is {run.state}; {len(arrived)} files arrived, unsealed")
+
+
+def _wait_until_quiet(world: World, stamp: StampProcess, runs: list[RunRecord]) -> None:
+    """Every collection of these runs has ended on the stamp, also one that nobody saw end, and nothing lands."""
+    names = [run.bundle_name for run in runs]
+    deadline = time.monotonic() + _NEVER_QUIET_S
+    seen, since = _what_landed(world, names), time.monotonic()
+    while time.monotonic() - since < _QUIET_S:
+        need(time.monotonic() < deadline, "the stamp does not come to rest")
+        time.sleep(0.2)
+        at_work = [
+            each
+            for each in stamp.report()["collections"]
+            if each["outcome"] == "running" and any(name in each["location"] for name in names)
+        ]
+        landed = _what_landed(world, names)
+        if at_work or landed != seen:
+            seen, since = landed, time.monotonic()
+
+
+def _what_landed(world: World, names: list[str]) -> dict[str, int]:
+    with _opened(world, world.written()) as store:
         return {
-            file.path.rsplit("/", 1)[-1]: file.sha256
-            for file in read_bundle(store.at(run.bundle_name)).files()
-            if file.path.endswith(".zip")
+            entry.path: entry.size_bytes
+            for name in names
+            for entry in store.list(f"{name}/data", on_unsafe=lambda _: None)
         }
 
 
-def _check_run(world: World, run: RunRecord, reference: dict[str, str] | None) -> None:
-    _need(run.state.is_final, f"run {run.id} is still {run.state} after everybody attached in fair weather")
-    _need(not can_be_tried_again(run), f"run {run.id} cannot be finished in fair weather: {run.reason}")
-    if run.state in {RunState.FAILED, RunState.STOPPED}:
-        _need(bool(run.reason) or run.state is RunState.STOPPED, f"run {run.id} is {run.state} and does not say why")
-    story = [RunState(step.name) for step in run.steps if step.status == "state"]
-    _need(story[0] is RunState.PLANNED, f"the story of run {run.id} begins with {story[0]}")
-    for old, new in pairwise(story):
-        _need(new in LEGAL[old], f"run {run.id} went from {old} to {new}")
-    _need(story[-1] is run.state, f"run {run.id} is {run.state}, and its story ends with {story[-1]}")
-    sealed = {place.text: _check_bundle(world, place, run) for place in world.places()}
-    if run.state in _SEALED:
-        _need(sealed[world.destination.text], f"run {run.id} is {run.state} and has no bundle")
-    if run.state is RunState.DONE and reference is not None and world.plan.spares_the_payload:
-        _need(payload_of(world, run) == reference, f"run {run.id} is done with another payload than undisturbed")
-    with _opened(world, world.written()) as store:
-        arrived = [entry.path for entry in store.list(f"{run.bundle_name}/data", on_unsafe=lambda _: None)]
-    _need(not arrived or any(sealed.values()), f"run {run.id} is {run.state}; {len(arrived)} files arrived, unsealed")
+def _check_again(world: World, run: RunRecord, reference: dict[str, str] | None, harm: dict[str, list[str]]) -> None:
+    """What was sealed still verifies when the stamp has come to rest, however the run ended, and says what is so."""
+    for place in world.places():
+        if _check_bundle(world, place, run):
+            world.figures.bundles_verified_again += 1
+    if reference is None or run.state not in _SEALED:
+        return
+    with _opened(world, world.destination) as store:
+        check_coverage(world, run, store.at(run.bundle_name), reference, harm)
+        world.figures.roles_held_against_the_truth += len(ROLES)
 
 
 def _check_bundle(world: World, place: Place, run: RunRecord) -> bool:
@@ -111,18 +152,18 @@ def _check_content(world: World, bundle: Store) -> None:
     report = verify(bundle)
     hostile = any(fault.startswith("hostile-names") for fault in world.plan.faults)
     bad = [finding for finding in report.findings if not (hostile and finding.kind in _HOSTILE)]
-    _need(report.verdict is Verdict.VERIFIED or (hostile and not bad), f"{report.where}: {bad[:3]}")
+    need(report.verdict is Verdict.VERIFIED or (hostile and not bad), f"{report.where}: {bad[:3]}")
 
 
 def _check_stamp(world: World, runs: list[RunRecord], report: dict[str, Any]) -> None:
-    _need(not report["dangerous_calls"], f"dangerous commands were called: {report['dangerous_calls']}")
+    need(not report["dangerous_calls"], f"dangerous commands were called: {report['dangerous_calls']}")
     for run in runs:
         own = [each for each in report["collections"] if run.bundle_name in each["location"]]
-        _need(len(own) <= 1, f"run {run.id} started {len(own)} collections")
-        _need(bool(own) or run.state not in _SEALED, f"run {run.id} is {run.state} without a collection")
+        need(len(own) <= 1, f"run {run.id} started {len(own)} collections")
+        need(bool(own) or run.state not in _SEALED, f"run {run.id} is {run.state} without a collection")
     busy = any(fault.startswith("other-collection-running") for fault in world.plan.faults)
     extra = report["calls"] - len(report["collections"])
-    _need(busy or extra <= 0, f"{extra} collections were asked for beside a live one")
+    need(busy or extra <= 0, f"{extra} collections were asked for beside a live one")
 
 
 def _check_locks(world: World, runs: list[RunRecord]) -> None:
@@ -137,7 +178,7 @@ def _check_locks(world: World, runs: list[RunRecord]) -> None:
     for place in world.places():
         with _opened(world, place) as store:
             lock = read_lock(store, runs[0].stamp) if runs else None
-        _need(
+        need(
             lock is None or not lock.held or lock.on_stamp_until is None or lock.run_id in may_be_held,
             f"the lock in {place.text} is still held: {lock}",
         )
@@ -153,7 +194,7 @@ def _nothing_works(world: World, stamp: StampProcess, runs: list[RunRecord]) -> 
         for each in stamp.report()["collections"]
         if run.bundle_name in each["location"] and each["outcome"] == "running"
     ]:
-        _need(time.monotonic() < deadline, f"the endpoint still works for {at_work}")
+        need(time.monotonic() < deadline, f"the endpoint still works for {at_work}")
         time.sleep(0.2)
 
 
@@ -172,14 +213,14 @@ def _nothing_left_over(stamp: StampProcess, runs: list[RunRecord]) -> None:
     # What could not be ended on a broken line is journalled, and ended by the next run of this stamp.
     known = {ids["shell_id"] for run in runs for ids in run.facts.get("opening", ())}
     while shells := [shell for shell in stamp.report()["shells"] if shell.split()[-1] not in known]:
-        _need(time.monotonic() < deadline, f"sessions are left on the endpoint: {shells}")
+        need(time.monotonic() < deadline, f"sessions are left on the endpoint: {shells}")
         time.sleep(0.2)
 
 
 def _check_journal(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
-    _need(answer == "ok", f"the journal is damaged: {answer}")
+    need(answer == "ok", f"the journal is damaged: {answer}")
 
 
 def _no_secret_below(world: World, folder: Path) -> None:
@@ -188,7 +229,7 @@ def _no_secret_below(world: World, folder: Path) -> None:
     for path in (*folder.rglob("*"), world.log):
         if path.is_file():
             content = path.read_bytes()
-            _need(not any(sign in content for sign in signs), f"a secret stands in {path}")
+            need(not any(sign in content for sign in signs), f"a secret stands in {path}")
 
 
 @contextmanager
@@ -198,8 +239,3 @@ def _opened(world: World, place: Place) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def _need(holds: bool, broken: str) -> None:
-    if not holds:
-        raise ViolationError(broken)

@@ -13,7 +13,7 @@ _PAYLOAD_FAULTS = (
     "role-empty:any",
     "role-truncated:any",
     "role-hangs:any",
-    "node-missing:AzS-ERCS02",
+    "node-missing:AzS-SRNG02",
     "vm-off:AzS-SRNG01",
     "staging-disk-full:{percent}",
     "leaky-logs",
@@ -58,7 +58,6 @@ LONG_GUST_S = 5.0
 CLOCKS_MIN = (0, 0, 0, -600, 20)
 """What the rival's clock shows beside the true time. None is so far ahead that the other's collection would be over."""
 COPIES = ("", "", "folder", "share", "container")
-HARMLESS_TO_THE_PAYLOAD = frozenset(fault.split(":")[0] for fault in _LINE_FAULTS) | {"hostile-records", "leaky-logs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +97,6 @@ class RunPlan:
     copy_to: str = ""
     """Where two processes bring the finished bundle at once; empty: it is not copied."""
     copy_killed_after_s: float | None = None
-
-    @property
-    def spares_the_payload(self) -> bool:
-        """Whether a done run must hold just what an undisturbed one does."""
-        return {fault.split(":")[0] for fault in self.faults} <= HARMLESS_TO_THE_PAYLOAD
 
     def __str__(self) -> str:
         parts = [

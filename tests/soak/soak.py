@@ -46,7 +46,21 @@ class Tally:
         ):
             lines.append(f"  {title}")
             lines += [f"    {name:28} {number:6}" for name, number in sorted(counts.items())]
-        return "\n".join(lines + self.violations)
+        return "\n".join([*lines, *self.violations, self.summary])
+
+    @property
+    def summary(self) -> str:
+        """The soak in one sentence."""
+        states = ", ".join(f"{number} {state}" for state, number in sorted(self.outcomes.items()))
+        done = self.actions
+        return (
+            f"summary: {self.runs} runs in {self.wall_s / 60:.1f} min ({states}); {done['clients']} client processes,"
+            f" {done['kills']} kills, {done['signals']} signals, {done['pauses']} pauses, {done['stops']} stops,"
+            f" {done['cuts']} cuts of the line, {done['races']} races, {done['copies']} bundles copied by two at once,"
+            f" {sum(self.faults.values())} faults of the stamp; {done['bundles_verified_again']} bundles verified"
+            f" again at rest, {done['roles_held_against_the_truth']} roles held against the truth;"
+            f" {len(self.violations)} violations"
+        )
 
 
 class Soak:
@@ -73,7 +87,7 @@ class Soak:
         except Exception as error:  # anything unexpected counts as a broken promise, and the next run goes on
             text = f"VIOLATION --seed {plan.seed} --only {plan.step} ({plan}): {type(error).__name__}: {error}"
             with self._telling:
-                self.tally.runs += 1
+                self.tally.add(plan, world.figures if world is not None else Figures(), ["violation"])
                 self.tally.violations.append(text)
                 print(text, flush=True)
             return

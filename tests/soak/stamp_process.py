@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from bridge.simulator.stamp import SimulatedStamp, StampOptions
+
+_FAULTS_OF_A_ROLE = ("role-hangs", "role-fails", "role-empty", "role-truncated")
+"""In the order in which the stamp comes to them: the first hides the others."""
 
 
 class StampProcess:
@@ -51,6 +55,10 @@ class StampProcess:
         """The collections, the calls of Get-AzureStackLog, and the shells that exist now."""
         return self._ask({})
 
+    def harm(self, roles: Sequence[str]) -> dict[str, list[str]]:
+        """The faults that take something from each of the roles of one collection; with ``:MACHINE`` from that one."""
+        return self._ask({"harm_to": list(roles)})
+
     def _ask(self, document: dict[str, Any]) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -69,8 +77,9 @@ def main() -> None:
     options["output_root"] = Path(options["output_root"])
     with SimulatedStamp(StampOptions(**options)) as sim:
         print(json.dumps(sim.ready_document()), flush=True)
-        while sys.stdin.readline():
-            print(json.dumps(_report(sim)), flush=True)
+        while line := sys.stdin.readline():
+            roles = json.loads(line).get("harm_to")
+            print(json.dumps(_report(sim) if roles is None else _harm(sim, tuple(roles))), flush=True)
     sys.stdout.flush()
     os._exit(0)  # a role that hangs must not keep the process
 
@@ -85,6 +94,21 @@ def _report(sim: SimulatedStamp) -> dict[str, Any]:
         "dangerous_calls": [call.name for call in sim.state.dangerous_calls],
         "shells": [f"{server.machine} {shell.shell_id}" for server in sim.servers for shell in server.shells()],
     }
+
+
+def _harm(sim: SimulatedStamp, roles: tuple[str, ...]) -> dict[str, list[str]]:
+    faults, inventory = sim.state.faults, sim.state.inventory
+    found = {}
+    for role in roles:
+        whole = [fault for fault in _FAULTS_OF_A_ROLE if sim.state.role_has(fault, role, roles)][:1]
+        parts = [
+            f"{fault}:{machine}"
+            for fault in ("node-missing", "vm-off")
+            for machine in inventory.machines_of(role)
+            if machine.casefold() in faults.values(fault) and not whole
+        ]
+        found[role] = whole + parts + ["staging-disk-full"] * faults.has("staging-disk-full")
+    return found
 
 
 if __name__ == "__main__":

@@ -39,6 +39,12 @@ class ViolationError(Exception):
     """The tool broke a promise."""
 
 
+def need(holds: bool, broken: str) -> None:
+    """Raises ``ViolationError`` where a promise does not hold."""
+    if not holds:
+        raise ViolationError(broken)
+
+
 @dataclass(frozen=True, slots=True)
 class Lab:
     """The servers that all runs share."""
@@ -59,6 +65,9 @@ class Figures:
     cuts: int = 0
     attaches: int = 0
     copies: int = 0
+    bundles_verified_again: int = 0
+    """Sealed bundles that were verified once more when nothing worked on the stamp any longer."""
+    roles_held_against_the_truth: int = 0
 
 
 @dataclass
@@ -264,7 +273,9 @@ class World:
         if self.plan.copy_killed_after_s is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 both[0].wait(self.plan.copy_killed_after_s)
-            both[0].kill()
+            if both[0].poll() is None:
+                both[0].kill()
+                self.figures.kills += 1
         for child in both:
             self._wait(child)
         if self.plan.copy_killed_after_s is not None or all("raised" in answer for answer in self.answers[-2:]):
