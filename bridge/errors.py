@@ -300,6 +300,13 @@ class JournalError(BridgeError):
     fix = "{fix}"
 
 
+class JournalFullError(JournalError):
+    """The journal {path} cannot be written, there is no space left: {detail}"""
+
+    exit_code = ExitCode.NO_SPACE
+    fix = "Free space there and run the same command again: nothing that was written is lost."
+
+
 class NoSuchRunError(UsageError):
     """The journal has no run '{run}'."""
 

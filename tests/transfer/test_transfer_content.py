@@ -261,13 +261,6 @@ def test_a_journal_belongs_to_one_delivery_and_survives_being_opened_again(tmp_p
             journal.belongs_to("a", "c")
 
 
-def test_a_journal_that_is_no_journal_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite"
-    path.write_bytes(b"something else entirely" * 100)
-    with pytest.raises(JournalError, match="not a database"):
-        TransferJournal(path)
-
-
 @pytest.mark.parametrize("chosen", [{"connections": 0}, {"connections": 65}, {"block_size_bytes": 101 * MIB}])
 def test_settings_that_cannot_work_are_refused(chosen: dict[str, int]) -> None:
     with pytest.raises(UsageError):

@@ -12,7 +12,7 @@ from bridge.errors import BridgeError, DeliveryFailedError, JournalError, Source
 from bridge.store._access import ContainerAccess, LeanContainer
 from bridge.store._protocol import Entry, PacedReads, Store
 from bridge.store.transfer._delivery import Delivery
-from bridge.store.transfer._events import EventHandler, TransferItem, TransferResult
+from bridge.store.transfer._events import EventHandler, Note, TransferItem, TransferResult
 from bridge.store.transfer._files import FileCopy
 from bridge.store.transfer._journal import TransferJournal
 from bridge.store.transfer._line import Line, Stopped
@@ -63,6 +63,13 @@ def transfer(
     last_items = [_as_item(item) for item in last]
     bytes_total, files_total = _totals(items, last_items)
     tally = Tally(bytes_total, files_total)
+    if journal is not None and journal.set_aside is not None:
+        tally.tell(
+            Note(
+                f"What was remembered of this delivery was damaged: it is kept as {journal.set_aside}, and the target"
+                " is asked what it has."
+            )
+        )
     line = Line(settings, tally.tell)
     delivery = Delivery(source, target, settings, journal, line, tally)
     route = _route(delivery)

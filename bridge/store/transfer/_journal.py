@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -11,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bridge.errors import JournalError
+from bridge.errors import JournalError, JournalFullError
 from bridge.store.transfer._block_ids import BlockKey
 
 _SCHEMA_VERSION = 1
+_DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
@@ -41,22 +43,21 @@ class TransferJournal:
     """A SQLite file (write-ahead log) that survives SIGKILL at any moment and a lost power supply.
 
     It only ever claims less than the target has: an entry is written after the service's answer. Losing the file costs
-    questions to the target, never data.
+    questions to the target, never data: so one that is damaged is moved aside, and a new one begun.
 
     Raises:
         JournalError: it cannot be opened or written, is of a newer version, or belongs to another delivery.
+        JournalFullError: there is no space for it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self.set_aside: Path | None = None
+        """Where a damaged journal, which this one has replaced, was moved."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
-            path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
+            self._db = self._open_whole()
         except (OSError, sqlite3.Error) as error:
             raise self._error(error) from error
         found = self._fact("schema_version", str(_SCHEMA_VERSION))
@@ -65,17 +66,51 @@ class TransferJournal:
                 path=str(path), detail=f"it is of version {found}", fix="Use the newer pep-bridge that made it."
             )
 
+    def _open_whole(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.DatabaseError as error:
+            if not _is_damaged(error):
+                raise
+            self._move_aside()
+            return self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
+        try:
+            self._path.chmod(0o600)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.executescript(_SCHEMA)
+            if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise _DamagedError(found)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _move_aside(self) -> None:
+        self.set_aside = self._path.with_name(f"{self._path.name}.damaged")
+        self._path.replace(self.set_aside)
+        for ending in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+
     def belongs_to(self, source: str, target: str) -> None:
-        """Ties the journal to one delivery; the first call decides.
+        """Ties the journal to one target; the first call decides.
+
+        The source may be another copy of the same files, or the same one at another place: what the target has is
+        known by its content, only the old source's own marks say nothing any more.
 
         Raises:
-            JournalError: it was made for another source or target.
+            JournalError: it was made for another target.
         """
-        for name, value in (("source", source), ("target", target)):
-            if (found := self._fact(name, value)) != value:
-                raise JournalError(
-                    path=str(self._path), detail=f"it belongs to the {name} {found}", fix="Give every delivery its own."
-                )
+        if (found := self._fact("target", target)) != target:
+            raise JournalError(
+                path=str(self._path), detail=f"it belongs to the target {found}", fix="Give every delivery its own."
+            )
+        if self._fact("source", source) != source:
+            self._run("UPDATE files SET source_mark = NULL", ())  # first: a cut between the two costs only questions
+            self._run("UPDATE facts SET value = ? WHERE name = 'source'", (source,))
 
     def delivered(self, path: str) -> Delivered | None:
         rows = self._run("SELECT * FROM files WHERE path = ?", (path,))
@@ -143,6 +178,29 @@ class TransferJournal:
                 raise self._error(error) from error
 
     def _error(self, error: Exception) -> JournalError:
-        return JournalError(
-            path=str(self._path), detail=str(error), fix="Check the folder's space and permissions, then run it again."
-        )
+        if _is_full(error):
+            return JournalFullError(path=str(self._path), detail=str(error))
+        return JournalError(path=str(self._path), detail=str(error), fix=_fix_for(error))
+
+
+class _DamagedError(sqlite3.DatabaseError):
+    """What a check of the file has found."""
+
+
+def _is_damaged(error: sqlite3.Error) -> bool:
+    return isinstance(error, _DamagedError) or _code(error) in _DAMAGED
+
+
+def _is_full(error: Exception) -> bool:
+    return _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code (sqlite.org/rescode.html): the extended ones say more in their higher bytes."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _fix_for(error: Exception) -> str:
+    if isinstance(error, sqlite3.Error) and _is_damaged(error):
+        return "Run the same command again: the file is then moved aside, and the target asked what it has."
+    return "Check the folder's permissions, then run it again."
