@@ -197,8 +197,8 @@ class Settings(BaseSettings):
         except KeyError:
             known = ", ".join(sorted(self.stamps)) or "none yet"
             raise ConfigurationError(
-                source="stamp",
-                detail=f"there is no stamp '{name}' in the configuration (known: {known})",
+                source="the configuration",
+                detail=f"there is no stamp '{name}' (known: {known})",
                 fix="Add it with 'pep-bridge stamp add', or see 'pep-bridge config show'.",
             ) from None
 

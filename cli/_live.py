@@ -25,6 +25,7 @@ _MOST_KEPT = 10
 KEYS = "Ctrl-C: leave it running and detach; twice: stop it"
 _KEYS_IN_THE_QUEUE = "Ctrl-C: leave; nothing is started"
 _KEYS_FOR_THE_BUNDLE = "Ctrl-C: leave; 'pep-bridge attach' finishes the bundle"
+_KEYS_WHILE_LEAVING = "leaving it running; Ctrl-C again: stop it on the endpoint"
 _KEYS_WHILE_STOPPING = "stopping: waiting until nothing arrives any more; what arrived is kept"
 _BEFORE_THE_STAMP = {"starting", "planned", "preflighted"}
 _LEAST_PERCENT = 5
@@ -365,6 +366,8 @@ def _keys(seen: _Seen, *, stopping: bool) -> str:
         return seen.keys
     if stopping:
         return _KEYS_WHILE_STOPPING
+    if seen.state == "detached":
+        return _KEYS_WHILE_LEAVING
     return _KEYS_IN_THE_QUEUE if seen.is_queued else KEYS
 
 

@@ -249,14 +249,25 @@ def tell(console: Console, outcome: Outcome) -> None:
         if outcome.staging_removed:
             console.say(f"the staged copy is removed: {outcome.staging_removed}")
         console.say("the endpoint keeps its transcript: 'pep-bridge run Close-PepSession --help' tells how to fetch it")
+        if outcome.exit_code is ExitCode.PARTIAL:
+            console.say(_what_is_missing(outcome))
         console.say(f"next: pep-bridge verify {quoted(outcome.bundle or '')}")
     elif outcome.state.is_on_the_stamp:
+        if any(f"pep-bridge attach {outcome.run_id}" in error.advice for error in outcome.errors):
+            return  # that is said with the error, below
         sure = outcome.exit_code in {ExitCode.OK, ExitCode.INTERRUPTED}
         console.say(f"run {outcome.run_id} {'goes on' if sure else 'may still be going on'} at the endpoint")
-        if not any(f"pep-bridge attach {outcome.run_id}" in error.advice for error in outcome.errors):
-            console.say(f"next: pep-bridge attach {outcome.run_id}")
+        console.say(f"next: pep-bridge attach {outcome.run_id}")
     elif not outcome.state.is_final:
         console.say(f"run {outcome.run_id}: nothing runs at the endpoint, but its bundle is not finished")
         console.say(f"next: pep-bridge attach {outcome.run_id}")
     else:
         console.say(f"run {outcome.run_id}: pep-bridge show {outcome.run_id}")
+
+
+def _what_is_missing(outcome: Outcome) -> str:
+    """For a bundle that holds less than was asked: how to ask for the rest."""
+    roles = (outcome.coverage or {}).get("roles", ())
+    missing = [role["name"] for role in roles if role["state"] != "collected"]
+    told = f"; for these again: the same command with --role {','.join(missing)}" if missing else ""
+    return f"partial: the bundle holds less than was asked, and says what is missing{told}"

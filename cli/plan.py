@@ -139,6 +139,10 @@ def _plan(
         write_plan(output, plan_document(planned, _options(settings, request, goal or "", wanted, share_username), now))
         console.say(f"next: pep-bridge collect {stamp} --plan {output}")
         data["file"] = str(output)
+    else:
+        console.say(
+            "next: 'pep-bridge collect' with the same options; with --output FILE exactly this can be run later"
+        )
     return Report(data)
 
 

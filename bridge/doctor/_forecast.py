@@ -62,10 +62,14 @@ def make_forecast(request: Request, runs: Iterable[RunRecord]) -> Forecast:
     hours = _hours(request)
     if same:
         count = f"{len(same)} earlier collection{'s' if len(same) > 1 else ''}"
-        return _from_runs(same, lambda run: hours / _hours(run.request), f"{count} of this stamp with the same filters")
+        return _from_runs(
+            same, lambda run: hours / _hours(run.request), f"{count} of this stamp with the same filters, by hours"
+        )
     if ended:
         weight = hours * _role_count(request)
-        basis = f"{len(ended)} earlier collection(s) of this stamp with other filters, scaled by hours and roles: rough"
+        basis = (
+            f"{len(ended)} earlier collection(s) of this stamp with other filters, scaled by hours and roles (rough)"
+        )
         return _from_runs(ended, lambda run: weight / (_hours(run.request) * _role_count(run.request)), basis)
     return _from_the_vendor(request, hours)
 
@@ -73,7 +77,7 @@ def make_forecast(request: Request, runs: Iterable[RunRecord]) -> Forecast:
 def _from_runs(runs: Sequence[RunRecord], scale: Any, basis: str) -> Forecast:
     sizes = [float(run.facts["size_bytes"]) * scale(run) for run in runs]
     durations = [(run.ended - run.created).total_seconds() * scale(run) for run in runs if run.ended is not None]
-    return Forecast(_spread(sizes), _spread(durations), f"{basis}, scaled by the hours of the window")
+    return Forecast(_spread(sizes), _spread(durations), basis)
 
 
 def _spread(values: Sequence[float]) -> Spread:

@@ -267,3 +267,5 @@ def test_a_wait_for_a_stamp_says_once_until_when_and_that_nothing_is_started(
     assert "detach" not in shown
     screen.on_event(StateChanged(run_id="r", state=RunState.LOCKED))
     assert KEYS in drawn(screen)
+    screen.on_event(StateChanged(run_id="r", state=RunState.DETACHED))
+    assert "leaving it running; Ctrl-C again: stop it" in drawn(screen)
