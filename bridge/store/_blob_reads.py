@@ -95,7 +95,7 @@ class BlobReads:
     """Connections, buffers and threads with which all blobs of one container are read. For several threads."""
 
     def __init__(self, container_url: str, sas: Secret, settings: StoreSettings) -> None:
-        self._access = ContainerAccess.at(container_url, sas, ca_file=settings.ca_file)
+        self.access = ContainerAccess.at(container_url, sas, ca_file=settings.ca_file)
         self._settings = settings
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
@@ -108,9 +108,9 @@ class BlobReads:
         self._unlimited = RateLimiter(self._closing)
         self.limiter = self._unlimited
         """What paces the asking; the bytes of an answer come as fast as the line bears."""
-        secure = self._access.scheme == "https"
+        secure = self.access.scheme == "https"
         self._tls = tls_context(settings.ca_file) if secure else None
-        self._proxy = proxy_for(self._access.host) if secure else None
+        self._proxy = proxy_for(self.access.host) if secure else None
 
     # -- one range ----------------------------------------------------------------------------------------------------
 
@@ -146,11 +146,49 @@ class BlobReads:
                 self._forget_idle()  # the service may have closed what it left waiting: that is no failure
                 continue
             failures += 1
-            wait_s = _wait_s(problem, failures)
-            if failures > self._settings.retries or wait_s > _LONGEST_WAIT_S or not _may_pass(problem):
-                raise problem
-            if failures > 1 or isinstance(problem, Refused):
-                self._closing.wait(wait_s)
+            self._wait_or_raise(problem, failures)
+
+    def get(self, target: str, version: str) -> bytes:
+        """The body of a short answer, such as a page of a listing.
+
+        Raises:
+            WireError: the service cannot be reached, ``retries`` times in a row.
+            Refused: it answers with something else.
+        """
+        failures = 0
+        while not self._closing.is_set():
+            connection = self._take()
+            reused = connection.is_open
+            problem: WireError | Refused
+            try:
+                connection.send([self._head(target, version)])
+                response = connection.receive()
+                if response.status == 200:
+                    return response.body
+                problem = Refused(response)
+            except WireError as error:
+                problem = error
+            finally:
+                self._give(connection)
+            if reused and isinstance(problem, WireError):
+                self._forget_idle()
+                continue
+            failures += 1
+            self._wait_or_raise(problem, failures)
+        raise Abandoned
+
+    def _head(self, target: str, version: str, more: str = "") -> bytes:
+        return (
+            f"GET {target} HTTP/1.1\r\nHost: {self.access.authority}\r\nUser-Agent: {USER_AGENT}\r\n"
+            f"x-ms-version: {version}\r\n{more}\r\n"
+        ).encode("ascii")
+
+    def _wait_or_raise(self, problem: WireError | Refused, failures: int) -> None:
+        wait_s = _wait_s(problem, failures)
+        if failures > self._settings.retries or wait_s > _LONGEST_WAIT_S or not _may_pass(problem):
+            raise problem
+        if failures > 1 or isinstance(problem, Refused):
+            self._closing.wait(wait_s)
 
     def _expected(self, wanted: Wanted, state: BlobState) -> int:
         return min(len(wanted.buffer), max(0, state.size_bytes - wanted.offset))
@@ -160,16 +198,8 @@ class BlobReads:
         self.limiter.spend(last - first + 1)
         etag = wanted.etag or (wanted.state.etag if wanted.state else None)  # what follows a cut is of the same version
         condition = f'If-Match: "{etag}"\r\n' if etag else ""
-        access = self._access
-        connection.send(
-            [
-                (
-                    f"GET {access.target(wanted.name)} HTTP/1.1\r\nHost: {access.authority}\r\n"
-                    f"User-Agent: {USER_AGENT}\r\nx-ms-version: {version}\r\n"
-                    f"Range: bytes={first}-{last}\r\n{condition}\r\n"
-                ).encode("ascii")
-            ]
-        )
+        target = self.access.target(wanted.name)
+        connection.send([self._head(target, version, f"Range: bytes={first}-{last}\r\n{condition}")])
 
         def begins(status: int, headers: Mapping[bytes, bytes]) -> None:
             wanted.state = _state(status, headers, first, last)
@@ -192,8 +222,8 @@ class BlobReads:
 
     def _new_connection(self) -> Connection:
         return Connection(
-            self._access.host,
-            self._access.port,
+            self.access.host,
+            self.access.port,
             tls=self._tls,
             limiter=self._unlimited,
             timeout_s=self._settings.io_timeout_s,

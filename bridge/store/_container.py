@@ -23,6 +23,7 @@ from bridge.errors import (
 )
 from bridge.secrets import Secret
 from bridge.store._access import ContainerAccess
+from bridge.store._blob_listing import ListedBlob, Page, page_target, read_page
 from bridge.store._blob_reads import Abandoned, BlobReader, BlobReads, BlobState, Refused, Wanted, usable_etag
 from bridge.store._container_errors import service_error
 from bridge.store._paths import check_path
@@ -34,7 +35,7 @@ from bridge.store._wire import Response, WireError, proxy_for
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
-    from azure.storage.blob import BlobClient, BlobProperties, ContainerClient
+    from azure.storage.blob import BlobClient, ContainerClient
 
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ class ContainerStore:
     def _listed(self, starts_with: str, on_unsafe: UnsafeNameHandler | None) -> Iterator[Entry]:
         below_root = len(self.root) + 1 if self.root else 0
         for blob in self._blobs(starts_with):
-            path = str(blob.name)[below_root:]
+            path = blob.name[below_root:]
             try:
                 check_path(path, self.location)
             except UnsafePathError as error:
@@ -116,23 +117,27 @@ class ContainerStore:
                     raise
                 on_unsafe(error)
                 continue
-            md5 = blob.content_settings.content_md5
-            yield Entry(path, int(blob.size or 0), md5=bytes(md5) if md5 else None, etag=_etag(blob.etag))
+            yield Entry(path, blob.size_bytes, md5=blob.md5, etag=blob.etag)
 
-    def _blobs(self, starts_with: str) -> Iterator[BlobProperties]:
-        def begin(line: _Line) -> tuple[Iterator[Iterator[BlobProperties]], list[BlobProperties] | None]:
-            # With the first page, because an iterator that has failed once has ended.
-            pages = line.container.list_blobs(name_starts_with=starts_with or None).by_page()
-            return pages, following(pages)
-
-        def following(pages: Iterator[Iterator[BlobProperties]]) -> list[BlobProperties] | None:
-            page = next(pages, None)
-            return None if page is None else list(page)
-
-        pages, page = self._call("", "l", begin)
-        while page is not None:
+    def _blobs(self, starts_with: str) -> Iterator[ListedBlob]:
+        marker = ""
+        while True:
+            page, following = self._page(starts_with, marker)
             yield from page
-            page = self._call("", "l", lambda _: following(pages))
+            if not following:
+                return
+            if following == marker:
+                raise StoreUnreachableError(store=self.location, detail="its listing has no end")
+            marker = following
+
+    def _page(self, starts_with: str, marker: str) -> Page:
+        def ask(reads: BlobReads, version: str) -> Page:
+            return read_page(reads.get(page_target(reads.access, starts_with, marker), version))
+
+        page, failure = self._over_the_wire("", "l", ask)
+        if page is None:
+            raise failure or StoreError(store=self.location, detail="it does not answer")
+        return page
 
     def stat(self, path: str) -> Entry:
         name = self._name(path)
@@ -182,28 +187,38 @@ class ContainerStore:
                 reader.close()
 
     def _fetch(self, wanted: Wanted) -> StoreError | None:
-        """Fills a part of a blob; what goes wrong is returned, so that it carries nothing of where it was caught."""
+        """Fills a part of a blob."""
+
+        def ask(reads: BlobReads, version: str) -> None:
+            usable_etag(wanted.etag)
+            reads.fetch(wanted, version)
+
+        return self._over_the_wire(wanted.path, "r", ask)[1]
+
+    def _over_the_wire(
+        self, path: str, needs: str, ask: Callable[[BlobReads, str], T]
+    ) -> tuple[T | None, StoreError | None]:
+        """What goes wrong is returned, so that it carries nothing of where it was caught."""
         while True:
             try:
                 self._line.check_open(self.location)
                 version = self._line.version
-                usable_etag(wanted.etag)
-                self._line.reads.fetch(wanted, version)
-                return None
+                return ask(self._line.reads, version), None
             except Abandoned:
-                return StoreClosedError(store=self.location)
+                return None, StoreClosedError(store=self.location)
             except StoreClosedError as error:
-                return error
+                return None, error
             except ValueError:
-                return StoreUnreachableError(store=self.location, detail="its answer cannot be understood (ETag)")
+                detail = f"its answer cannot be understood ({'listing' if needs == 'l' else 'ETag'})"
+                return None, StoreUnreachableError(store=self.location, detail=detail)
             except WireError as error:
-                return StoreUnreachableError(store=self.location, detail=_without_address(error))
+                return None, StoreUnreachableError(store=self.location, detail=_without_address(error))
             except Refused as refused:
-                failure = self._refusal(refused.response, wanted.path, version)
+                failure = self._refusal(refused.response, path, needs, version)
             if not (isinstance(failure, ApiVersionError) and self._line.step_down(version)):
-                return failure
+                return None, failure
 
-    def _refusal(self, response: Response, path: str, version: str) -> StoreError:
+    def _refusal(self, response: Response, path: str, needs: str, version: str) -> StoreError:
         code = _CODE.search(response.body)
         return service_error(
             store=self.location,
@@ -213,7 +228,7 @@ class ContainerStore:
             message=response.body.decode("utf-8", "replace"),
             headers={name.decode("latin-1").title(): text.decode("latin-1") for name, text in response.headers.items()},
             sas=self.sas_info,
-            needs="r",
+            needs=needs,
             version=version,
         )
 

@@ -349,6 +349,35 @@ def test_a_listing_goes_on_from_page_to_page() -> None:
     assert markers == ["", "second", "third"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<html><body>Please log in</body></html>",
+        "<EnumerationResults><Blobs>",
+        "<!DOCTYPE a [<!ENTITY b 'c'>]><EnumerationResults><Blobs/><NextMarker>&b;</NextMarker></EnumerationResults>",
+        "<EnumerationResults><Blobs><Blob><Name>a</Name><Properties><Content-Length>-5</Content-Length></Properties>"
+        "</Blob></Blobs></EnumerationResults>",
+        "<EnumerationResults><Blobs/><NextMarker>again</NextMarker></EnumerationResults>",
+    ],
+    ids=["a login page", "cut short", "an entity", "a negative size", "no end"],
+)
+def test_a_listing_that_cannot_be_one_is_an_error_and_ends(text: str) -> None:
+    with _service(lambda handler: _answer(handler, 200, "", {}, text)) as url:
+        with closing(ContainerStore(url, _SAS, settings=StoreSettings(retries=0))) as store:
+            with pytest.raises(StoreUnreachableError, match=r"cannot be understood|has no end"):
+                list(store.list())
+
+
+def test_a_name_that_xml_cannot_hold_is_read_as_it_is_written() -> None:
+    properties = "<Properties><Content-Length>1</Content-Length></Properties>"
+    names = '<Name Encoded="true">data/50%25.log</Name>', "<Name>data/50%25.log</Name>"
+    blobs = "".join(f"<Blob>{name}{properties}</Blob>" for name in names)
+    text = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker/></EnumerationResults>"
+    with _service(lambda handler: _answer(handler, 200, "", {}, text)) as url:
+        with closing(ContainerStore(url, _SAS, settings=StoreSettings(retries=0))) as store:
+            assert [entry.path for entry in store.list()] == ["data/50%.log", "data/50%25.log"]
+
+
 def test_an_answer_that_the_client_stumbles_over_is_no_traceback_of_its_own() -> None:
     for status, code in ((500, "InternalError"), (409, "Oops"), (418, "")):
         with _service(lambda handler, status=status, code=code: _answer(handler, status, code)) as url:  # type: ignore[misc]
