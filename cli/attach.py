@@ -40,16 +40,12 @@ def attach(
     """
 
     def work(console: Console) -> Report:
-        from bridge.collection import RunState
         from bridge.collection import attach as attach_run
+        from bridge.collection import has_something_to_do
         from cli._run import find_run, report_ended, take_over
 
         found = find_run(ctx.obj, run)
-        has_failed_bundle = found.state is RunState.FAILED and found.failed_in in {
-            RunState.SEALING,
-            RunState.DELIVERING,
-        }
-        if found.state.is_final and not has_failed_bundle:  # such a bundle is tried again
+        if not has_something_to_do(found):
             return report_ended(console, ctx.obj, found, "there is nothing to attach to")
         return take_over(
             console,

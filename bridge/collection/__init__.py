@@ -22,6 +22,7 @@ from bridge.collection._outcome import Outcome
 from bridge.collection._parts import default_ports
 from bridge.collection._plan import Plan, Way, choose_way, plan_run
 from bridge.collection._ports import Ports
+from bridge.collection._reopening import has_something_to_do
 from bridge.collection._request import Access, Consent, Place, Request, Trigger
 from bridge.collection._roles import DOCUMENTED_ROLES, unknown_roles
 from bridge.collection._run import attach, collect, is_live, show, stop
@@ -72,6 +73,7 @@ __all__ = [
     "deliver",
     "export_csv",
     "export_json",
+    "has_something_to_do",
     "is_live",
     "parse_window",
     "plain_line",

@@ -34,11 +34,12 @@ _MOST_WARNINGS = 200
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the caller of ``collect`` asked for beside the request."""
+    """What the caller asked for beside the request."""
 
     queue: bool = False
     detach: bool = False
     break_lock: bool = False
+    take_up_what_came_later: bool = False
 
 
 class RunContext:

@@ -13,6 +13,7 @@ from bridge.collection._following import Following
 from bridge.collection._locks import StampLocks
 from bridge.collection._outcome import Outcome
 from bridge.collection._preparing import Preparing
+from bridge.collection._reopening import has_failed_bundle, may_have_grown, reopen
 from bridge.collection._states import RunState
 from bridge.errors import BridgeError, InterruptedRunError, JournalError
 
@@ -53,6 +54,8 @@ class Driver:
         context = self._context
         try:
             self._try_a_failed_bundle_again()
+            if context.wishes.take_up_what_came_later and may_have_grown(context.run):
+                reopen(context)
             while not context.run.state.is_final and context.pause is None:
                 self._steps[context.run.state]()
         except BridgeError as error:
@@ -66,7 +69,7 @@ class Driver:
 
     def _try_a_failed_bundle_again(self) -> None:
         run = self._context.run
-        if run.state is RunState.FAILED and run.failed_in in {RunState.SEALING, RunState.DELIVERING}:
+        if has_failed_bundle(run) and run.failed_in is not None:
             self._context.move(run.failed_in, "tried again")
 
     def _give_back_what_was_left(self) -> None:

@@ -98,7 +98,8 @@ def attach(
 ) -> Outcome:
     """Takes a run over, from whatever state the journal holds, and finishes it.
 
-    A run that has ended is only reported; one that failed while it was sealed or delivered is tried again.
+    A run that has ended is only reported; one that failed while it was sealed or delivered is tried again, and one that
+    was sealed without its collection being seen to end is sealed anew where more has arrived since.
 
     Raises:
         NoSuchRunError: there is none of that id.
@@ -194,7 +195,7 @@ def _take_over(
                 ports=ports,
                 control=control,
                 on_event=on_event,
-                wishes=Wishes(),
+                wishes=Wishes(take_up_what_came_later=not to_stop),
             )
             outcome = Driver(context).drive()
             if to_stop and not outcome.state.is_final:

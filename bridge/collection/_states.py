@@ -42,6 +42,7 @@ FINAL = frozenset({RunState.DONE, RunState.PARTIAL, RunState.FAILED, RunState.ST
 
 _GIVING_UP = frozenset({RunState.FAILED, RunState.STOPPED})
 _ENDING = frozenset({RunState.DONE, RunState.PARTIAL}) | _GIVING_UP
+_AGAIN = frozenset({RunState.SEALING, RunState.DELIVERING})
 
 # A run that stages hashes and delivers in one pass: it goes from running to delivering, and its seal is part of that.
 LEGAL: Mapping[RunState, frozenset[RunState]] = {
@@ -52,11 +53,12 @@ LEGAL: Mapping[RunState, frozenset[RunState]] = {
     RunState.DETACHED: frozenset({RunState.RUNNING}) | _GIVING_UP,
     RunState.SEALING: _ENDING,
     RunState.DELIVERING: _ENDING,
-    RunState.DONE: frozenset(),
-    RunState.PARTIAL: frozenset(),
+    # A bundle that was sealed while its collection might go on is sealed anew by `attach`, where it did.
+    RunState.DONE: _AGAIN,
+    RunState.PARTIAL: _AGAIN,
     # What failed after the stamp had done its part is tried again by `attach`: the payload is still there.
-    RunState.FAILED: frozenset({RunState.SEALING, RunState.DELIVERING}),
-    RunState.STOPPED: frozenset(),
+    RunState.FAILED: _AGAIN,
+    RunState.STOPPED: _AGAIN,
 }
 
 

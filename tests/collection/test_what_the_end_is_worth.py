@@ -13,7 +13,19 @@ from pathlib import Path
 import pytest
 
 from bridge.bundle import Verdict, verify
-from bridge.collection import Access, Control, Journal, Landed, Outcome, Request, RunState, attach, collect, stop
+from bridge.collection import (
+    Access,
+    Control,
+    Journal,
+    Landed,
+    Outcome,
+    Place,
+    Request,
+    RunState,
+    attach,
+    collect,
+    stop,
+)
 from bridge.collection._context import run_folder
 from bridge.collection._owner import drive, is_driven
 from bridge.endpoint import Record
@@ -213,3 +225,35 @@ def test_detach_returns_also_where_the_session_is_lost_right_after_the_command(
     endpoint.unreachable = False
     outcome = attach(left.run_id, access, state_dir=state_dir, settings=settings, ports=ports)
     assert (outcome.state, outcome.file_count) == (RunState.DONE, 8), outcome
+
+
+@pytest.mark.parametrize("staged", [False, True], ids=["in place", "staged"])
+def test_what_arrives_after_a_stalled_collection_was_sealed_is_taken_up_by_attach(
+    access: Access, state_dir: Path, endpoint: FakeEndpoint, tmp_path: Path, *, staged: bool
+) -> None:
+    staging = Place.parse(str(tmp_path / "near")) if staged else None
+    request = make_request(tmp_path / "bundles", staging=staging)
+    endpoint.uncertain = endpoint.unreachable = True
+    endpoint.pause_s = 0.1
+
+    def stall_it(event: object) -> None:
+        if isinstance(event, Landed) and event.files >= 2:
+            endpoint.may_write.clear()
+
+    ports = fake_ports(endpoint)
+    settings = replace(QUICK, attach_deadline_s=0.1)
+    first = collect(request, access, state_dir=state_dir, settings=settings, ports=ports, on_event=stall_it)
+    assert first.state is RunState.PARTIAL, first
+    assert verified(first)
+    again = attach(first.run_id, access, state_dir=state_dir, settings=settings, ports=ports)
+    assert (again.state, again.bundle_id, again.warnings) == (first.state, first.bundle_id, first.warnings)
+
+    endpoint.may_write.set()
+    wait_until(lambda: all(each.end is not None for each in endpoint.collections.values()))
+    endpoint.unreachable = False
+    outcome = attach(first.run_id, access, state_dir=state_dir, settings=settings, ports=ports)
+    assert (outcome.state, outcome.file_count) == (RunState.DONE, 8), outcome
+    assert outcome.bundle_id != first.bundle_id
+    assert verified(outcome)
+    second = collect(request, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(FakeEndpoint()))
+    assert second.state is RunState.DONE, second  # the stamp is free again
