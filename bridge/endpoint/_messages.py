@@ -86,7 +86,7 @@ class Message:
         """The message as one whole fragment, for a reader that takes only those."""
         pipeline = (self.pipeline_id or _NO_PIPELINE).bytes_le
         body = _MESSAGE_HEADER.pack(1, self.type, self.pool_id.bytes_le, pipeline) + self.payload
-        return _FRAGMENT_HEADER.pack(1, 0, _START | _END, len(body)) + body
+        return _FRAGMENT_HEADER.pack(self.object_id, 0, _START | _END, len(body)) + body
 
 
 @dataclass(frozen=True, slots=True)
