@@ -10,6 +10,7 @@ from bridge.endpoint._records import ErrorDetail, Progress, Record, Stream
 if TYPE_CHECKING:
     from bridge.endpoint._faults import error_for
     from bridge.endpoint._line import LineEvent, LineState, SessionOptions
+    from bridge.endpoint._opening import attach, end_session, open_session
     from bridge.endpoint._pipeline import Outcome, PipelineState, SessionIds
     from bridge.endpoint._probes import (
         CommandInfo,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
         identify,
         list_commands,
     )
-    from bridge.endpoint._session import EndpointSession, Pipeline, attach, end_session, open_session
+    from bridge.endpoint._session import EndpointSession, Pipeline
     from bridge.endpoint._survey import LiveShell, MachineReport, live_shells, survey
 
 __all__ = [
@@ -73,14 +74,14 @@ _LAZY = {
     "PipelineState": "_pipeline",
     "SessionIds": "_pipeline",
     "SessionOptions": "_line",
-    "attach": "_session",
+    "attach": "_opening",
     "check_tcp": "_probes",
-    "end_session": "_session",
+    "end_session": "_opening",
     "error_for": "_faults",
     "identify": "_probes",
     "list_commands": "_probes",
     "live_shells": "_survey",
-    "open_session": "_session",
+    "open_session": "_opening",
     "survey": "_survey",
 }
 

@@ -1,4 +1,4 @@
-"""Third parties' exceptions in one line of plain words."""
+"""Exceptions in one line of plain words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterator
 
 import requests
+
+from bridge.errors import BridgeError
 
 
 def connection_detail(error: BaseException) -> str:
@@ -47,3 +49,8 @@ def brief(error: BaseException) -> str:
     text = re.sub(r"<[^>]*object at 0x[0-9a-f]+>:? ?", "", str(inner))
     text = re.sub(r"HTTPS?Connection(Pool)?\([^)]*\):? ?", "", text)
     return " ".join(text.split())[:300] or type(inner).__name__
+
+
+def reason_of(error: Exception) -> str:
+    """Why something failed, without what failed: the detail of an error of ours, a line about any other."""
+    return str(error.fields.get("detail") or error) if isinstance(error, BridgeError) else brief(error)

@@ -38,7 +38,7 @@ def target(name: str) -> Target:
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.endpoint._session._ATTACH_PAUSE_S", 0.0)
+    monkeypatch.setattr("bridge.endpoint._opening._ATTACH_PAUSE_S", 0.0)
 
 
 @pytest.mark.usefixtures("no_waiting")
