@@ -37,9 +37,11 @@ def assess_bundle(bundle: Store, run: RunRecord, session_log: Path) -> tuple[boo
             roles=request.roles,
             resource_providers=request.resource_providers,
             nodes=request.nodes,
+            log_types=request.log_types,
         ),
         read_session(session_log),
         ended=end.get("state") in {"completed", "failed"} or end.get("how") == "ended",
+        records_lost=run.facts.get("records_not_written", 0),
     )
     return coverage.complete, coverage.to_json()
 

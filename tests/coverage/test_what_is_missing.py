@@ -277,3 +277,70 @@ def test_more_zips_inside_than_are_looked_at_are_told(collection: Collection, mo
     coverage = collection.assess(STORAGE)
     assert not coverage.complete
     assert "5" in warnings_of(coverage)
+
+
+# -- what was never seen to end ---------------------------------------------------------------------------------------
+
+
+def test_a_role_with_zips_of_a_collection_that_was_not_seen_to_end_is_truncated(collection: Collection) -> None:
+    collection.put(zip_name("Storage"))
+    coverage = collection.assess(ended=False)
+    states = {role.name: (str(role.state), role.explanation) for role in coverage.roles}
+    assert states["Storage"] == (
+        "truncated",
+        "1 zips arrived, and the collection was never seen to end: more may have been to come.",
+    )
+    assert states["SeedRing"] == ("unknown", "No zip arrived, and the collection was never seen to reach the role.")
+
+
+def test_a_role_whose_zips_are_all_there_is_collected_though_the_rest_was_not_seen_to_end(
+    collection: Collection,
+) -> None:
+    collection.put(zip_name("Storage"))
+    collection.say(f"{GOOD_LOG}[INFO] Role 'Storage': 1 zip files, 100 bytes\n[INFO] Role 'SeedRing': collecting\n")
+    coverage = collection.assess(ended=False)
+    assert role_of(coverage, "Storage").state is RoleState.COLLECTED
+    assert role_of(coverage, "SeedRing").explanation == ("No zip arrived, and the collection was never seen to end.")
+
+
+# -- the command's own line -------------------------------------------------------------------------------------------
+
+
+def test_the_commands_own_line_in_the_output_log_is_no_word_about_roles_or_nodes(collection: Collection) -> None:
+    collection.say(
+        "PS>Get-AzureStackLog -FilterByRole 'Storage','SeedRing' -FilterByNode AzS-ERCS02 -TimeOutInMinutes 240\n"
+        "PS C:\\> Get-AzureStackLog -FilterByRole SeedRing -ErrorAction Stop -FilterByNode AzS-ERCS02\n"
+    )
+    collection.put(zip_name("Storage"))
+    coverage = collection.assess()
+    assert {role.name: str(role.state) for role in coverage.roles} == {"Storage": "collected", "SeedRing": "unknown"}
+    assert [node["name"] for node in coverage.to_json()["nodes"]] == [ERCS01]
+    assert [role.name for role in collection.assess(replace(REQUEST, roles=())).roles] == ["Storage"]
+
+
+# -- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_countless_machines_in_an_output_log_are_kept_within_bounds(collection: Collection) -> None:
+    collection.put(zip_name("Storage"))
+    lines = (
+        "Role 'Storage': ERROR failed: " + " ".join(f"a{line}-node{number:03}" for number in range(100))
+        for line in range(1_000)
+    )
+    collection.say("\n".join(lines))
+    document = collection.assess(STORAGE).to_json()
+    assert len(document["nodes"]) <= 2_001
+    assert len(document["roles"][0]["nodes"]) <= 2_001
+    assert len(str(document)) < 10_000_000
+    assert any("computers" in warning for warning in document["warnings"])
+
+
+# -- records that were lost -------------------------------------------------------------------------------------------
+
+
+def test_records_that_were_lost_leave_it_open_whether_all_was_collected(collection: Collection) -> None:
+    collection.put(zip_name("Storage"))
+    assert collection.assess(STORAGE, records_lost=0).complete
+    coverage = collection.assess(STORAGE, records_lost=3)
+    assert not coverage.complete
+    assert "3 records" in warnings_of(coverage)

@@ -50,6 +50,7 @@ def assess(
     *,
     known_nodes: Iterable[str] = (),
     ended: bool = True,
+    records_lost: int = 0,
 ) -> Coverage:
     """Compares what was asked with what is under ``data/``.
 
@@ -59,18 +60,22 @@ def assess(
         records: the lines of ``session.jsonl``, as dicts.
         known_nodes: computer names that are known of the stamp.
         ended: false where the collection was never seen to end.
+        records_lost: how many records are known to be missing from those given.
 
     Raises:
         StoreError: the store cannot be listed. What a file is, or that one cannot be read, never raises.
     """
-    return _Assessment(store, request, known_nodes, ended=ended).run(records)
+    return _Assessment(store, request, known_nodes, ended=ended, records_lost=records_lost).run(records)
 
 
 class _Assessment:
-    def __init__(self, store: Store, request: CoverageRequest, known_nodes: Iterable[str], *, ended: bool) -> None:
+    def __init__(
+        self, store: Store, request: CoverageRequest, known_nodes: Iterable[str], *, ended: bool, records_lost: int
+    ) -> None:
         self._store = store
         self._request = request
         self._ended = ended
+        self._records_lost = records_lost
         self._names = Names(request.all_asked, (*request.nodes, *known_nodes))
         self._testimony = Testimony(self._names)
         self._roles = {name.casefold(): RoleCoverage(name, asked=True) for name in request.all_asked}
@@ -103,7 +108,7 @@ class _Assessment:
         roles = tuple(sorted(self._roles.values(), key=lambda role: (not role.asked, role.name.casefold())))
         missing = any(role.state is not RoleState.COLLECTED for role in roles)
         known = [seen for seen in self._testimony.known.values() if missing or not seen.failure.only_where_missing]
-        warnings = self._warnings(roles, nodes, known)
+        warnings = self._warnings(roles, known)
         complete = not missing and not warnings.incomplete
         return Coverage(complete, roles, self._document(roles, nodes, known, warnings, complete=complete))
 
@@ -230,27 +235,39 @@ class _Assessment:
 
     # -- what it says -------------------------------------------------------------------------------------------------
 
-    def _warnings(self, roles: tuple[RoleCoverage, ...], nodes: Mapping[str, str], known: list[KnownSeen]) -> _Warnings:
+    def _warnings(self, roles: tuple[RoleCoverage, ...], known: list[KnownSeen]) -> _Warnings:
         found = _Warnings()
-        if not self._ended:
-            found.add("The collection was never seen to end; more may have been to come.", incomplete=True)
-        if self._testimony.ended_by is not None:
-            found.add(f"The command ended with an error: {self._testimony.ended_by.text}", incomplete=True)
-        if not self._testimony.logs:
-            found.add("Get-AzureStackLog_Output.log is absent: log files are likely missing.", incomplete=True)
-        found.texts += [f"{log.path}: {log.problem}" for log in self._testimony.logs if log.problem]
+        self._add_what_was_said(found, known)
         if not self._request.all_asked and not roles:
             found.add("All roles were asked for and none arrived.", incomplete=True)
-        for seen in known:
-            if seen.costs_output:
-                found.add(f"{seen.failure.meaning} {seen.failure.fix}", incomplete=True)
         with_output = {file.machine.casefold() for role in roles for file in role.zips if file.machine}
         for node in self._request.nodes:
             if node.casefold() not in with_output:
                 found.add(f"The node {node} was asked for, and no zip names it.", incomplete=True)
+        self._add_window_warnings(found, roles)
+        self._add_what_was_not_looked_at(found, roles)
+        return found
+
+    def _add_what_was_said(self, found: _Warnings, known: list[KnownSeen]) -> None:
+        if not self._ended:
+            found.add("The collection was never seen to end; more may have been to come.", incomplete=True)
+        if self._testimony.ended_by is not None:
+            found.add(f"The command ended with an error: {self._testimony.ended_by.text}", incomplete=True)
+        if self._records_lost:
+            text = f"{self._records_lost} records of the endpoint were lost: what they said of errors is not known."
+            found.add(text, incomplete=True)
+        if not self._testimony.logs:
+            found.add("Get-AzureStackLog_Output.log is absent: log files are likely missing.", incomplete=True)
+        found.texts += [f"{log.path}: {log.problem}" for log in self._testimony.logs if log.problem]
+        for seen in known:
+            if seen.costs_output:
+                found.add(f"{seen.failure.meaning} {seen.failure.fix}", incomplete=True)
+        if self._testimony.machines_left_out:
+            found.add("More computers are named in errors than are listed here.")
+
+    def _add_what_was_not_looked_at(self, found: _Warnings, roles: tuple[RoleCoverage, ...]) -> None:
         for text in self._limits:
             found.add(text, incomplete=True)
-        self._add_window_warnings(found, roles)
         unread = sum(file.state is ZipState.UNREAD for role in roles for file in role.zips)
         if unread:
             found.add(f"{unread} zips could not be opened: their presence and size are all that is known of them.")
@@ -262,7 +279,6 @@ class _Assessment:
             )
         if self._unsafe:
             found.add(f"{len(self._unsafe)} names in the payload are not safe to use and were left alone.")
-        return found
 
     def _add_window_warnings(self, found: _Warnings, roles: tuple[RoleCoverage, ...]) -> None:
         window = self._request.window

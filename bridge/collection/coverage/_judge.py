@@ -16,13 +16,13 @@ def judge(role: RoleCoverage, testimony: Testimony, *, ended: bool) -> None:
     said = testimony.roles.get(role.name, Said())
     role.evidence = [_zip_evidence(file) for file in role.zips[: MAX_EVIDENCE // 2]]
     if role.zips:
-        _judge_output(role, said)
+        _judge_output(role, said, ended=ended)
     else:
         _judge_absence(role, said, testimony, ended=ended)
     _judge_nodes(role, said)
 
 
-def _judge_output(role: RoleCoverage, said: Said) -> None:
+def _judge_output(role: RoleCoverage, said: Said, *, ended: bool) -> None:
     broken = [file for file in role.zips if file.state in {ZipState.CUT, ZipState.DAMAGED}]
     with_output = {file.machine.casefold() for file in role.zips if file.machine}
     lost = {node for node in said.machines if node.casefold() not in with_output}
@@ -48,7 +48,7 @@ def _judge_output(role: RoleCoverage, said: Said) -> None:
         role.evidence = said.counted + role.evidence
     elif lost:
         role.state = RoleState.TRUNCATED
-        role.explanation = f"Nothing came from {', '.join(sorted(lost))}."
+        role.explanation = f"Nothing came from {_some(lost)}."
         role.evidence = [evidence for node in sorted(lost) for evidence in said.machines[node]] + role.evidence
     elif role.without_event_logs:
         role.state = RoleState.TRUNCATED
@@ -56,6 +56,11 @@ def _judge_output(role: RoleCoverage, said: Said) -> None:
             f"No Windows event logs came from {_some(role.without_event_logs)}: the VM may be off or paused."
         )
         role.evidence = without_event_logs(role) + role.evidence
+    elif not ended and not said.zip_count:
+        role.state = RoleState.TRUNCATED
+        role.explanation = (
+            f"{len(role.zips)} zips arrived, and the collection was never seen to end: more may have been to come."
+        )
     elif role.outside_window:
         role.state = RoleState.EMPTY
         role.explanation = "None of the times found in a sample of its logs lies in the window."
@@ -79,6 +84,8 @@ def _judge_absence(role: RoleCoverage, said: Said, testimony: Testimony, *, ende
     if testimony.ended_by is not None:
         role.state, role.evidence = RoleState.FAILED, [testimony.ended_by]
         role.explanation = "The command ended with an error before any zip of the role arrived."
+    elif not ended and not said.mentioned:
+        role.explanation = "No zip arrived, and the collection was never seen to reach the role."
     elif not ended:
         role.explanation = "No zip arrived, and the collection was never seen to end."
     else:

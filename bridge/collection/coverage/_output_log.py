@@ -13,6 +13,7 @@ from bridge.collection.coverage._text import (
     SAYS_SKIPPED,
     SAYS_TRUNCATED,
     Names,
+    is_command,
     says_failed,
     zip_count_in,
     zips_in,
@@ -30,6 +31,8 @@ _MAX_KNOWN_EVIDENCE = 5
 _CHUNK_BYTES = 1 << 20
 _TERMINATING = "PS>TerminatingError"
 _MAX_ZIPS_NAMED = 5_000
+_MAX_MACHINES = 2_000
+_MAX_EVIDENCE_OF_A_MACHINE = 5
 _STARTED = re.compile(r"(?i)^Start time: (\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)$")  # of a PowerShell transcript
 
 
@@ -116,6 +119,7 @@ class Testimony:
         self.logs: list[OutputLog] = []
         self.ended_by: Evidence | None = None
         self.errors = 0
+        self.machines_left_out = False
         self._zips_named: dict[str, tuple[str, Evidence]] = {}
 
     def hear_records(self, records: Iterable[Mapping[str, Any]]) -> None:
@@ -154,13 +158,14 @@ class Testimony:
             said.missing_zips[base] = evidence
             if name.machine is not None:
                 said.short_machines.add(name.machine.casefold())
-                _keep(said.machines.setdefault(name.machine, []), evidence)
-                _keep(self.machines.setdefault(name.machine, []), evidence)
+                self._blame(name.machine, {name.role}, evidence)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _hear_line(self, evidence: Evidence, line: str) -> None:
         self._look_for_known(evidence, line)
+        if is_command(line):
+            return
         said = self._names.said_roles(line)
         failed = says_failed(line)
         self._note(said, line, evidence)
@@ -231,9 +236,16 @@ class Testimony:
         if not failed and not SAYS_SKIPPED.search(text):
             return
         for machine in self._names.machines(text):
-            _keep(self.machines.setdefault(machine, []), evidence)
-            for role in roles:
-                _keep(self._of(role).machines.setdefault(machine, []), evidence)
+            self._blame(machine, roles, evidence)
+
+    def _blame(self, machine: str, roles: set[str], evidence: Evidence) -> None:
+        for machines in (self.machines, *(self._of(role).machines for role in roles)):
+            if machine not in machines and len(machines) >= _MAX_MACHINES:
+                self.machines_left_out = True
+                continue
+            found = machines.setdefault(machine, [])
+            if len(found) < _MAX_EVIDENCE_OF_A_MACHINE:
+                found.append(evidence)
 
     def _look_for_known(self, evidence: Evidence, text: str) -> None:
         lowered = text.casefold()

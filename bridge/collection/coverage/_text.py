@@ -53,11 +53,12 @@ _FAILED_HINTS = (
     "not enough",
 )
 _SAYS_FAILED = re.compile(
-    r"(?i)error|exception|\bfail(?:ed|ure|s)?\b|could not|cannot|unable to|\bdenied\b|timed? ?out|unreachable"
-    r"|not enough space"
+    r"(?i)error|exception|\bfail(?:ed|ure|s)?\b|could not|cannot|unable to|\bdenied\b|timed?[ -]?out(?!InMinutes)"
+    r"|unreachable|not enough space"
 )
 SAYS_TRUNCATED = re.compile(r"(?i)truncat")
 
+_COMMAND = re.compile(r"(?:PS[^>]{0,200}>|>>)(?! ?TerminatingError)")
 _MACHINE = re.compile(r"(?i)(?<![a-z0-9-])[a-z0-9]{1,11}-[a-z]{2,12}\d{2,3}(?![a-z0-9-])")
 _QUOTES = ("'", '"', "‘", "“")
 _MAX_MACHINE_CHARACTERS = 15  # a NetBIOS name
@@ -152,6 +153,14 @@ def zip_count_in(text: str) -> int:
     """How many zips a text speaks of. GUESS: the wording; no public log shows a count, the simulated one does."""
     match = _ZIP_COUNT.search(text) if "zip" in text.casefold() else None
     return int(match[1]) if match else 0
+
+
+def is_command(line: str) -> bool:
+    """Whether a line of a transcript repeats a command or its arguments: it names what was asked for, and says nothing.
+
+    A prompt, or the marks of Windows PowerShell 5.1 for an invocation and for an argument (``>> ParameterBinding``).
+    """
+    return _COMMAND.match(line) is not None
 
 
 def says_failed(text: str) -> bool:
