@@ -29,9 +29,11 @@ from bridge.store._rate import RateLimiter
 from bridge.store._settings import StoreSettings
 from bridge.store._smb_channel import Channel, ChannelLostError, ChannelOptions, Reply
 from bridge.store._smb_errors import (
+    DELETE_PENDING,
     END_OF_FILE,
     NAME_NOT_FOUND,
     PATH_NOT_FOUND,
+    SHARING_VIOLATION,
     SUCCESS,
     status_error,
 )
@@ -48,6 +50,9 @@ _WRITES_IN_FLIGHT = 4
 _FIRST_READ_BYTES = 65536  # comes along with the opening: a small file costs one round trip
 _MOST_NAMES = 1_000_000  # in one folder; a server that goes on for ever must not fill our memory
 _IDLE_CHANNELS = 8
+_TRUSTED_IDLE_S = 60.0  # a firewall may have forgotten what was silent for longer, and tells nobody
+_IN_USE = {SHARING_VIOLATION, DELETE_PENDING}
+_IN_USE_S = 2.0  # another machine's open, rename or delete is over by then; what is held for longer is told
 _NOTHING_THERE = {NAME_NOT_FOUND, PATH_NOT_FOUND, 0xC000000F}
 
 
@@ -384,11 +389,12 @@ class ShareStore:
             except StoreUnreachableError:
                 if not channel.is_lost:
                     raise
+                self._channels.forget_idle()  # the others are as old: each would cost the time-out once more
         return self._use(self._channels.new(), path, use, writing=writing)
 
     def _use(self, channel: Channel, path: str, use: Callable[[Channel], T], *, writing: bool) -> T:
         try:
-            return self._translated(path, writing, lambda: use(channel))
+            return self._translated(path, writing, lambda: _when_free(lambda: use(channel)))
         except StoreError:
             self._channels.give_back(channel)
             raise
@@ -403,14 +409,28 @@ class _Channels:
     def __init__(self, options: ChannelOptions) -> None:
         self._options = options
         self._lock = threading.Lock()
-        self._idle: list[Channel] = []
+        self._idle: list[tuple[Channel, float]] = []  # and since when, by the monotonic clock
         self.is_closed = False
         self.limiter = RateLimiter(threading.Event())
         """What paces the asking; without a rate it lets everything pass."""
 
     def idle(self) -> Channel | None:
         with self._lock:
-            return self._idle.pop() if self._idle else None
+            if not self._idle:
+                return None
+            channel, since = self._idle.pop()
+        if time.monotonic() - since <= _TRUSTED_IDLE_S:
+            return channel
+        channel.abort()
+        self.forget_idle()  # it was the one used last
+        return None
+
+    def forget_idle(self) -> None:
+        """Cuts the connections that nobody uses, without a word to a server that may not hear it."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for channel, _ in idle:
+            channel.abort()
 
     def new(self) -> Channel:
         return Channel(self._options)
@@ -423,16 +443,19 @@ class _Channels:
             return
         with self._lock:
             if not self.is_closed and len(self._idle) < _IDLE_CHANNELS:
-                self._idle.append(channel)
+                self._idle.append((channel, time.monotonic()))
                 return
         channel.log_off()
 
     def close(self) -> None:
         with self._lock:
             self.is_closed = True
-            channels, self._idle = self._idle, []
-        for channel in channels:
-            channel.log_off()
+            idle, self._idle = self._idle, []
+        for channel, since in idle:
+            if time.monotonic() - since <= _TRUSTED_IDLE_S:
+                channel.log_off()
+            else:
+                channel.abort()
 
 
 class _ShareReader:
@@ -640,6 +663,18 @@ class _ShareWriter:
 
 def _etag(written_at: int, size_bytes: int) -> str:
     return f"{written_at:x}-{size_bytes:x}"
+
+
+def _when_free(do: Callable[[], T]) -> T:
+    """Does it once more, for a moment, where somebody else has the file open."""
+    until = time.monotonic() + _IN_USE_S
+    while True:
+        try:
+            return do()
+        except smb.StatusError as error:
+            if error.status not in _IN_USE or time.monotonic() >= until:
+                raise
+        time.sleep(0.05)
 
 
 def _translated(location: str, path: str, writing: bool, do: Callable[[], T]) -> T:

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -30,6 +30,7 @@ from bridge.secrets import Credential, Secret
 from bridge.store import Store, StoreSettings, open_store, parse_destination
 from tests.support.processes import free_port
 from tests.support.samba import PASSWORD, Samba
+from tests.support.tcp_proxy import TcpProxy
 
 MIB = 1024 * 1024
 
@@ -196,6 +197,53 @@ def test_a_connection_that_was_cut_while_idle_is_replaced_unseen(samba: Samba) -
         write(store, "idle/file.txt", b"x")
         samba.cut_connections()
         assert store.stat("idle/file.txt").size_bytes == 1
+
+
+def test_of_idle_connections_that_a_firewall_forgot_only_the_first_is_waited_for(samba: Samba) -> None:
+    with (
+        TcpProxy(samba.host, samba.port) as proxy,
+        closing(
+            open_store(
+                parse_destination(f"smb://{proxy.host}:{proxy.port}/bundles"),
+                credential=samba.credential,
+                settings=StoreSettings(io_timeout_s=1),
+            )
+        ) as store,
+    ):
+        write(store, "night.zip", b"n" * 1000)
+        with ExitStack() as readers:
+            for _ in range(4):
+                readers.enter_context(store.open_read("night.zip"))
+        assert proxy.connections == 4
+        asked = proxy.heard.count("night.zip".encode("utf-16-le"))
+        proxy.swallow_answers()
+        with pytest.raises(StoreUnreachableError):
+            store.stat("night.zip")
+        assert proxy.heard.count("night.zip".encode("utf-16-le")) == asked + 1
+        proxy.swallow_answers(False)
+        assert store.stat("night.zip").size_bytes == 1000
+
+
+def test_a_file_that_somebody_has_open_for_a_moment_is_read_when_it_is_free(samba: Samba) -> None:
+    with opened(samba) as mine, opened(samba) as theirs:
+        with theirs.open_resume("busy.zip", 0) as writer:  # type: ignore[attr-defined]
+            writer.write(b"half")
+            held, let_go = threading.Event(), threading.Event()
+
+            def go_on() -> None:
+                held.set()
+                with mine.open_resume("busy.zip", 0) as own:  # type: ignore[attr-defined]
+                    own.write(b"whole")
+                    own.commit()
+                let_go.set()
+
+            waiting = threading.Thread(target=go_on)
+            waiting.start()
+            held.wait()
+            assert not let_go.wait(0.3), "it is held by the other"
+        waiting.join()
+        assert let_go.is_set()
+        assert samba.path().joinpath("busy.zip").read_bytes() == b"whole"
 
 
 def test_a_server_that_stalls_is_given_up_after_the_time_set(own_samba: Samba) -> None:
