@@ -89,6 +89,7 @@ class Bundling:
                 left += [entry.path for entry in entries if not _is_delivered(entry, delivered)]
                 if not left:
                     for entry in entries:
+                        self._raise_if_left()
                         staging.remove(entry.path)
                     if isinstance(place, FolderTree):
                         place.clear_folder(context.run.bundle_name)
@@ -104,6 +105,15 @@ class Bundling:
             context.note(staging=location)
         else:
             context.note(staging_removed=location)
+
+    def _raise_if_left(self) -> None:
+        """The removal of very many files can be left, and is gone on with by ``attach``; who asks to stop wants what is
+        not needed any more to go as well: the bundle is delivered, and half a copy would be no use to anybody."""
+        if self._context.control.detach_asked and not self._context.stop_asked():
+            raise InterruptedRunError(
+                detail="the bundle is delivered, its staging copy is not removed yet",
+                fix=f"Go on with 'pep-bridge attach {self._context.run.id}'.",
+            )
 
     def _give_the_delivery_up(self, staging: Store) -> None:
         """A run that was stopped while it delivered ends with the bundle that lies in its staging place."""

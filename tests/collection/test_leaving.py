@@ -374,3 +374,32 @@ def test_an_interrupt_while_stop_waits_for_another_process_leaves_the_request(
         operator(access, state_dir, endpoint).stop("r1", control=leaving)
     with Journal(state_dir) as journal:
         assert journal.run("r1").stop_requested
+
+
+def test_an_interrupt_while_the_staging_copy_is_removed_leaves_the_rest_to_attach(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    control = Control()
+
+    class Slow(FolderStore):
+        """The operator presses Ctrl-C while the first file of the staging copy is removed."""
+
+        def remove(self, path: str) -> None:
+            super().remove(path)
+            if "near" in self.location and ".pep-bridge" not in path:
+                control.detach()
+
+        def at(self, path: str) -> FolderStore:
+            return Slow(Path(self.location) / path)
+
+    request = make_request(tmp_path / "far", staging=Place.parse(str(tmp_path / "near")), remove_staging=True)
+    ports = replace(fake_ports(endpoint), open_store=lambda place, _secret: Slow(Path(place.location)))
+    left = collect(request, access, state_dir=state_dir, settings=QUICK, ports=ports, control=control)
+    assert (left.state, left.exit_code) == (RunState.DELIVERING, ExitCode.INTERRUPTED), left
+    assert f"pep-bridge attach {left.run_id}" in left.errors[-1].advice
+    assert list((tmp_path / "near").glob("*/data/**/*.zip"))
+    outcome = attach(left.run_id, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint))
+    assert (outcome.state, outcome.file_count) == (RunState.DONE, 3), outcome
+    assert outcome.bundle == str(tmp_path / "far" / outcome.bundle_name)
+    assert verified(outcome)
+    assert not list((tmp_path / "near").glob("azs-sim-*"))
