@@ -35,6 +35,9 @@ BUFFERS = 8
 BUFFER_BYTES = 4 << 20
 """Eight ranges of 4 MiB are what all readers of a container may have asked ahead, together."""
 
+_STREAM_READERS = 4  # so many blobs at once keep a line full, each with one long answer: no wait between its parts
+_STREAM_BYTES = 32 << 20  # after so much it is looked at anew how many readers there are
+_MOST_FAILED = 3
 _FIRST_RANGE = 1 << 20
 _SMALLEST_RANGE = 256 << 10
 _QUICK_S, _SLOW_S = 2.0, 8.0  # a range that comes quicker than this makes the next one larger, a slower one smaller
@@ -190,6 +193,24 @@ class BlobReads:
         if failures > 1 or isinstance(problem, Refused):
             self._closing.wait(wait_s)
 
+    def stream(self, wanted: Wanted, size_bytes: int, version: str) -> BlobStream:
+        """A longer part of a blob in one answer, taken as it comes. Nothing of it is tried again.
+
+        Raises:
+            WireError: it cannot be had.
+        """
+        first, last = wanted.offset, wanted.offset + size_bytes - 1
+        connection = self._take()
+        try:
+            condition = f'If-Match: "{wanted.etag}"\r\n' if wanted.etag else ""
+            target = self.access.target(wanted.name)
+            connection.send([self._head(target, version, f"Range: bytes={first}-{last}\r\n{condition}")])
+            left = connection.receive_start(lambda status, headers: _expect_part(status, headers, first, last))
+        except WireError:
+            self._give(connection)
+            raise
+        return BlobStream(connection, left, self._give)
+
     def _expected(self, wanted: Wanted, state: BlobState) -> int:
         return min(len(wanted.buffer), max(0, state.size_bytes - wanted.offset))
 
@@ -321,6 +342,29 @@ class BlobReads:
             threads.shutdown(cancel_futures=True)
 
 
+class BlobStream:
+    """The rest of an answer. For one thread."""
+
+    def __init__(self, connection: Connection, left: int, give_back: Callable[[Connection], None]) -> None:
+        self.left = left
+        self._connection = connection
+        self._give_back = give_back
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Raises ``WireError`` when it is cut."""
+        read = self._connection.receive_part(buffer[: self.left])
+        self.left -= read
+        return read
+
+    def close(self) -> None:
+        if self.left:
+            self._connection.close()  # what nobody reads would be taken for the next answer
+        self._give_back(self._connection)
+
+
+OpenStream = Callable[[Wanted, int], BlobStream | None]
+"""Opens a stream, or has none to give: then the part is fetched, with all the care that takes."""
+
 Fetch = Callable[[Wanted], StoreError | None]
 """Fills a range; an error is returned, not raised: it may come from another thread."""
 
@@ -339,13 +383,19 @@ class BlobReader:
         *,
         location: str,
         whole: bool,
+        open_stream: OpenStream = lambda wanted, size_bytes: None,
     ) -> None:
         """Begins after the bytes of ``first`` that are there already.
 
         Args:
             location: the container's, for errors.
             whole: all of it will be read: ranges are asked ahead from the start.
+            open_stream: for a blob that is read beside enough others to keep the line full.
         """
+        self._whole = whole
+        self._open_stream = open_stream
+        self._stream: BlobStream | None = None
+        self._streams_failed = 0
         self._location = location
         self.size_bytes = size_bytes
         self._reads = reads
@@ -366,13 +416,16 @@ class BlobReader:
             target[:read] = self._begun[:read]
             self._begun = self._begun[read:]
         else:
-            self._ask_ahead(len(target))
-            read = self._from_ahead(target) if self._ahead else self._at_once(target)
+            read = self._from_stream(target)
+            if not read:
+                self._ask_ahead(len(target))
+                read = self._from_ahead(target) if self._ahead else self._at_once(target)
         self._offset += read
         self._delivered += read
         return read
 
     def close(self) -> None:
+        self._end_stream()
         for wanted in self._ahead:
             self._let_go(wanted)
         self._ahead.clear()
@@ -385,6 +438,39 @@ class BlobReader:
         if not wanted.filled:
             raise error or self._ends_early()
         return wanted.filled  # an error after some bytes comes again with the next ones, or has passed by then
+
+    # -- as it comes ---------------------------------------------------------------------------------------------------
+
+    def _from_stream(self, target: memoryview) -> int:
+        """What a stream brings; nothing where there is none, or where it was cut."""
+        if self._reads.limiter.limited:  # what is asked for at once then is little, and paid for before
+            self._end_stream()
+            return 0
+        try:
+            if self._stream is None and self._may_stream(len(target)):
+                size = min(_STREAM_BYTES, self.size_bytes - self._offset)
+                self._stream = self._open_stream(self._wanted(self._offset, memoryview(b"")), size)
+                self._streams_failed += self._stream is None
+            if self._stream is None:
+                return 0
+            read = self._stream.readinto(target)
+            if not self._stream.left:
+                self._end_stream()
+            return read
+        except WireError:
+            self._streams_failed += 1
+            self._end_stream()
+            return 0
+
+    def _may_stream(self, wanted_now: int) -> bool:
+        enough_others = self._reads.share <= BUFFERS // _STREAM_READERS
+        more = self.size_bytes - self._offset > wanted_now
+        return self._whole and more and enough_others and not self._ahead and self._streams_failed < _MOST_FAILED
+
+    def _end_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
     def _ends_early(self) -> StoreError:
         return StoreCorruptError(store=self._location, detail=f"{self._path}: it ends before its size")
@@ -492,6 +578,12 @@ def _state(status: int, headers: Mapping[bytes, bytes], first: int, last: int) -
     if begins != first or not begins <= ends <= last or ends >= size or length not in {-1, ends - begins + 1}:
         raise ValueError("the answer is not the part that was asked for")
     return BlobState(size, usable_etag(etag))
+
+
+def _expect_part(status: int, headers: Mapping[bytes, bytes], first: int, last: int) -> None:
+    size_bytes = _state(status, headers, first, last).size_bytes
+    if int(headers.get(b"content-length", b"-1")) != min(last + 1, size_bytes) - first:
+        raise ValueError("the answer is not the part that was asked for")
 
 
 def _may_pass(problem: WireError | Refused) -> bool:

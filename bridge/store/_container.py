@@ -24,7 +24,16 @@ from bridge.errors import (
 from bridge.secrets import Secret
 from bridge.store._access import ContainerAccess
 from bridge.store._blob_listing import ListedBlob, Page, page_target, read_page
-from bridge.store._blob_reads import Abandoned, BlobReader, BlobReads, BlobState, Refused, Wanted, usable_etag
+from bridge.store._blob_reads import (
+    Abandoned,
+    BlobReader,
+    BlobReads,
+    BlobState,
+    BlobStream,
+    Refused,
+    Wanted,
+    usable_etag,
+)
 from bridge.store._container_errors import service_error
 from bridge.store._paths import check_path
 from bridge.store._protocol import Block, Buffer, Entry, Reader, UnsafeNameHandler, Writer
@@ -180,7 +189,15 @@ class ContainerStore:
     def _reading(self, first: Wanted, size_bytes: int, *, whole: bool) -> Iterator[Reader]:
         reads = self._line.reads
         with reads.reader():
-            reader = BlobReader(reads, self._fetch, first, size_bytes, location=self.location, whole=whole)
+            reader = BlobReader(
+                reads,
+                self._fetch,
+                first,
+                size_bytes,
+                location=self.location,
+                whole=whole,
+                open_stream=self._open_stream,
+            )
             try:
                 yield reader
             finally:
@@ -194,6 +211,14 @@ class ContainerStore:
             reads.fetch(wanted, version)
 
         return self._over_the_wire(wanted.path, "r", ask)[1]
+
+    def _open_stream(self, wanted: Wanted, size_bytes: int) -> BlobStream | None:
+        try:
+            self._line.check_open(self.location)
+            usable_etag(wanted.etag)
+            return self._line.reads.stream(wanted, size_bytes, self._line.version)
+        except (WireError, StoreClosedError, ValueError):
+            return None  # said where the same bytes are fetched
 
     def _over_the_wire(
         self, path: str, needs: str, ask: Callable[[BlobReads, str], T]

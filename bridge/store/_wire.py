@@ -228,6 +228,40 @@ class Connection:
         self._answered(response)
         return response
 
+    def receive_start(self, on_head: Callable[[int, Mapping[bytes, bytes]], None]) -> int:
+        """The head of a good answer (200, 206) whose body ``receive_part`` then brings; returns the body's size.
+
+        Raises:
+            WireError: as ``receive``; any other answer, and one without a size, closes the connection too.
+        """
+        try:
+            status, headers = self._receive_final_head()
+            if status not in {200, 206}:
+                raise ValueError("the service does not answer with content")
+            on_head(status, headers)
+            if headers.get(b"connection", b"").lower() == b"close":
+                self._closing = True
+            return int(headers[b"content-length"])
+        except (OSError, ValueError, LookupError) as error:
+            raise self._broken(error) from error
+
+    def receive_part(self, buffer: memoryview) -> int:
+        """The next bytes of the body that ``receive_start`` has begun; the buffer is no longer than what is left.
+
+        Raises:
+            WireError: cut, or silent for the time-out.
+        """
+        self._used_at = time.monotonic()
+        if self._received:
+            size = min(len(self._received), len(buffer))
+            buffer[:size] = self._received[:size]
+            del self._received[:size]
+            return size
+        try:
+            return self._receive_some(buffer)
+        except (OSError, ValueError) as error:
+            raise self._broken(error) from error
+
     def _receive_body_into(
         self, headers: Mapping[bytes, bytes], buffer: memoryview, on_received: Callable[[int], None]
     ) -> None:

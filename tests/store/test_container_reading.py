@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -240,6 +240,73 @@ def test_many_readers_share_the_buffers_and_none_waits_for_another() -> None:
             for reader in readers:
                 reader.__exit__(None, None, None)
     assert got == [content_at(0, 9 * MIB + number) for number in range(20)]
+
+
+@contextmanager
+def side_by_side(store: ContainerStore) -> Iterator[list[Reader]]:
+    """Every blob of a container, opened at once as a transfer opens them."""
+    with ExitStack() as opened:
+        yield [opened.enter_context(store.open_listed(entry)) for entry in list(store.list())]
+
+
+def in_turn(readers: list[Reader], between: Callable[[int], None] = lambda turn: None) -> list[bytes]:
+    """What all readers give, a step of each in turn."""
+    got, buffer = [bytearray() for _ in readers], memoryview(bytearray(MIB))
+    for turn in itertools.count():
+        between(turn)
+        before = sum(map(len, got))
+        for whole, reader in zip(got, readers, strict=True):
+            whole.extend(buffer[: reader.readinto(buffer)])
+        if sum(map(len, got)) == before:
+            break
+    return [bytes(whole) for whole in got]
+
+
+def test_blobs_that_are_read_side_by_side_come_in_one_long_answer_each() -> None:
+    sizes = {f"{number}.zip": 9 * MIB + number for number in range(4)} | {"large.zip": 40 * MIB}
+    with RangeService(sizes) as service, closing(store_on(service.port)) as store:
+        with side_by_side(store) as readers:
+            got = in_turn(readers)
+        asked = [name for name, *_ in service.ranges]
+        assert [asked.count(f"{number}.zip") for number in range(4)] == [1, 1, 1, 1]
+        assert asked.count("large.zip") == 2, "now and then it is looked at whether there are still others"
+        assert set(service.conditions) == {'"0x1"'}
+    assert got == [content_at(0, size) for _, size in sorted(sizes.items())]
+
+
+def test_a_long_answer_that_is_cut_goes_on_at_its_byte() -> None:
+    sizes = {f"{number}.zip": 9 * MIB + number for number in range(5)}
+    with RangeService(sizes) as service, closing(store_on(service.port)) as store:
+        cuts = [700 * KIB + 17, 40 * KIB, 999]
+
+        def cut(turn: int) -> None:
+            if cuts and service.cut_after is None:
+                service.cut_after = cuts.pop()
+
+        with side_by_side(store) as readers:
+            got = in_turn(readers, cut)
+        assert not cuts
+        assert sum(last - first + 1 for _, first, last in service.ranges) > sum(sizes.values())
+    assert got == [content_at(0, size) for _, size in sorted(sizes.items())]
+
+
+def test_a_limit_that_is_set_in_the_middle_of_a_long_answer_is_heeded() -> None:
+    sizes = {f"{number}.zip": 31 * MIB for number in range(4)}
+    with RangeService(sizes) as service, closing(store_on(service.port)) as store:
+        limiter = RateLimiter(threading.Event())
+        with store.paced(limiter), side_by_side(store) as readers:
+            buffer = memoryview(bytearray(MIB))
+            for reader in readers:
+                reader.readinto(buffer)
+            limiter.set_rate(16_000_000)
+            for reader in readers:
+                reader.readinto(buffer)
+            started = time.monotonic()
+            while time.monotonic() - started < 4:
+                for reader in readers:
+                    reader.readinto(buffer)
+        sent = sum(size for at, size in service.sent if 1 < at - started <= 4)
+    assert 0.85 * 6_000_000 <= sent <= 1.15 * 6_000_000
 
 
 def test_a_closed_store_ends_its_readers() -> None:
