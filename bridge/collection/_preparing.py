@@ -24,6 +24,7 @@ class Preparing:
         self._context = context
         self._locks = locks
         self._connection = connection
+        self._checked: tuple[float, datetime] | None = None
 
     def preflight(self) -> None:
         if self._stopped_before_anything_ran():
@@ -32,20 +33,8 @@ class Preparing:
         plan = self._plan()
         for warning in plan.warnings:
             context.warn(warning)
-        valid_until = context.ports.now() + timedelta(
-            minutes=context.run.request.timeout_minutes, seconds=context.settings.sas_margin_s
-        )
         with context.journal.step(context.run.id, "preflight"):
-            for place, secret in context.places():
-                check_place(
-                    partial(context.open, place, secret),
-                    place,
-                    secret,
-                    free_bytes=context.settings.free_bytes,
-                    now=context.ports.now(),
-                    valid_until=valid_until,
-                    warn=context.warn,
-                )
+            self._check_places()
         context.move(
             RunState.PREFLIGHTED,
             way=str(plan.way),
@@ -57,24 +46,37 @@ class Preparing:
         if self._stopped_before_anything_ran():
             return
         context = self._context
-        while True:
-            try:
-                with context.journal.step(context.run.id, "lock"):
-                    self._refuse_while_cooling_down()
-                    self._refuse_beside_a_lost_run()
-                    self._locks.acquire(break_lock=context.wishes.break_lock)
-                    context.move(RunState.LOCKED)
-            except StampBusyError as error:
-                self._locks.release(cool_down_until=None)
-                if self._stopped_before_anything_ran():
-                    return
-                if not context.wishes.queue:
-                    raise
-                self._wait_in_queue(error)
-                if self._stopped_before_anything_ran():
-                    return
-            else:
+        try:
+            with context.journal.step(context.run.id, "lock"):
+                self._take_the_locks()
+        except StampBusyError as error:
+            self._locks.release(cool_down_until=None)
+            if self._stopped_before_anything_ran():
                 return
+            if not context.wishes.queue:
+                raise
+            self._queue(error)
+
+    def _queue(self, busy: StampBusyError) -> None:
+        """Looks again and again until the stamp is free; one step of the journal, however long that takes."""
+        context = self._context
+        with context.journal.step(context.run.id, "wait in the queue"):
+            while not self._wait_in_queue(busy):
+                try:
+                    self._take_the_locks()
+                except StampBusyError as error:
+                    self._locks.release(cool_down_until=None)
+                    busy = error
+                else:
+                    return
+        self._stopped_before_anything_ran()
+
+    def _take_the_locks(self) -> None:
+        context = self._context
+        self._refuse_while_cooling_down()
+        self._refuse_beside_a_lost_run()
+        self._locks.acquire(break_lock=context.wishes.break_lock)
+        context.move(RunState.LOCKED)
 
     def start(self) -> None:
         """Sends the command, unless a process that was killed has done so already."""
@@ -89,6 +91,9 @@ class Preparing:
         if self._stopped_before_anything_ran():
             return
         self._locks.require()
+        if self._is_check_old():
+            with context.journal.step(context.run.id, "check the places again"):
+                self._check_places()
         plan = self._plan()
         store = context.output_store()
         if plan.way is not Way.DIRECT:
@@ -128,6 +133,32 @@ class Preparing:
                 return False
         return True
 
+    def _check_places(self) -> None:
+        """That the places can be written to, have room, and that a SAS outlives a collection that begins now."""
+        context = self._context
+        now = context.ports.now()
+        for place, secret in context.places():
+            check_place(
+                partial(context.open, place, secret),
+                place,
+                secret,
+                free_bytes=context.settings.free_bytes,
+                now=now,
+                valid_until=now
+                + timedelta(minutes=context.run.request.timeout_minutes, seconds=context.settings.sas_margin_s),
+                warn=context.warn_once,
+            )
+        self._checked = (time.monotonic(), now)
+
+    def _is_check_old(self) -> bool:
+        """Whether the places were checked long ago, or by another process: a queue may have been waited in since, or
+        the machine have slept, which a monotonic clock need not count."""
+        if self._checked is None:
+            return True
+        monotonic, moment = self._checked
+        slept_s = (self._context.ports.now() - moment).total_seconds()
+        return max(time.monotonic() - monotonic, slept_s) > self._context.settings.check_again_s
+
     def _plan(self) -> Plan:
         context = self._context
         return plan_run(
@@ -138,9 +169,12 @@ class Preparing:
             now=context.ports.now(),
         )
 
+    def _is_to_end(self) -> bool:
+        return self._context.stop_asked() or self._context.control.detach_asked
+
     def _stopped_before_anything_ran(self) -> bool:
         context = self._context
-        if not (context.stop_asked() or context.control.detach_asked):
+        if not self._is_to_end():
             return False
         self._locks.release(cool_down_until=None, whoever_took_them=context.may_have_locks())
         context.move(RunState.STOPPED, "stopped before the collection began")
@@ -180,7 +214,10 @@ class Preparing:
                     run_id=run.id,
                 )
 
-    def _wait_in_queue(self, error: StampBusyError) -> None:
+    def _wait_in_queue(self, error: StampBusyError) -> bool:
+        """True as soon as the run is to end."""
         context = self._context
+        if self._is_to_end():
+            return True
         context.tell(Waiting(run_id=context.run.id, reason=str(error), until=error.fields.get("until")))
-        context.wait(context.settings.lock.poll_s)
+        return context.wait(context.settings.lock.poll_s)

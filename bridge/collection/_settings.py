@@ -26,7 +26,8 @@ class Settings:
     ``reattach_s``: how often a lost session is asked for again. ``line_patience_s``: how long a line may be down before
     the other machines are asked and the output log is looked at, whether the collection has ended without us.
     ``leftovers_s``: how long sessions that earlier runs left over are ended before the command is sent; the rest of
-    them is ended after it.
+    them is ended after it. ``check_again_s``: how old the check of the places may be when the command is sent, before
+    they are checked once more.
     """
 
     watch_s: float = 2.0
@@ -46,6 +47,7 @@ class Settings:
     free_bytes: int = 256 * 1024 * 1024
     sas_margin_s: float = 1800.0
     leftovers_s: float = 10.0
+    check_again_s: float = 300.0
     seal_attempts: int = 3
     lock: LockSettings = field(default_factory=LockSettings)
     transfer: TransferSettings = field(default_factory=TransferSettings)

@@ -36,8 +36,8 @@ ALL = bool(os.environ.get("PEP_BRIDGE_ALL_KILLS"))
 EVERY = 1 if ALL else 6
 MOMENTS = 50 if ALL else 6
 SEED = 4
-EDGES_BEFORE_THE_RUN = 4
-"""The journal is made, and its tables, before it holds a run."""
+EDGES_BEFORE_THE_RUN = 1
+"""A client that is killed before it has written its run has begun nothing."""
 
 
 class Rig:
