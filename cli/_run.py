@@ -72,7 +72,15 @@ def show_live(
     from bridge.collection import Control, RunState, StateChanged
     from cli._keys import keys
     from cli._live import KEYS, live_view
-    from cli._signals import LEAVING, LEAVING_EARLY, LEAVING_THE_BUNDLE, STOPPING, interrupts
+    from cli._signals import (
+        LEAVING,
+        LEAVING_EARLY,
+        LEAVING_THE_BUNDLE,
+        STOPPING,
+        STOPPING_THE_DELIVERY,
+        STOPPING_THE_SEALING,
+        interrupts,
+    )
 
     control = Control()
     states: list[RunState] = []
@@ -85,8 +93,12 @@ def show_live(
         return LEAVING_THE_BUNDLE if states[-1] in {RunState.SEALING, RunState.DELIVERING} else LEAVING_EARLY
 
     def what_stopping_does() -> str:
-        is_on_the_stamp = bool(states) and states[-1].is_on_the_stamp
-        return STOPPING if is_on_the_stamp and not leaving else what_leaving_does()
+        if leaving or not states:
+            return leaving or LEAVING_EARLY
+        if states[-1].is_on_the_stamp:
+            return STOPPING
+        bundle = {RunState.SEALING: STOPPING_THE_SEALING, RunState.DELIVERING: STOPPING_THE_DELIVERY}
+        return bundle.get(states[-1], LEAVING_EARLY)
 
     own = console.is_terminal and not console.as_json
     ctrl_c = f"Ctrl-C: {leaving}" if leaving else KEYS

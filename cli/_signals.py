@@ -23,6 +23,8 @@ LEAVING = "leaving the collection running; press Ctrl-C again within three secon
 LEAVING_EARLY = "leaving; nothing was started"
 LEAVING_THE_BUNDLE = "leaving; nothing runs at the endpoint any more, and 'pep-bridge attach' finishes the bundle"
 STOPPING = "stopping the collection on the endpoint; what arrived is kept"
+STOPPING_THE_SEALING = "nothing runs at the endpoint any more; the bundle is finished now"
+STOPPING_THE_DELIVERY = "giving the delivery up; what is staged is kept, and 'pep-bridge deliver' sends it later"
 STOPPING_SCRIPT = "stopping the script on the endpoint; press Ctrl-C again to leave at once (it may then go on there)"
 
 

@@ -23,6 +23,8 @@ from cli._signals import (
     LEAVING_EARLY,
     LEAVING_THE_BUNDLE,
     STOPPING,
+    STOPPING_THE_DELIVERY,
+    STOPPING_THE_SEALING,
     interrupts,
     until_told_to_leave,
     wait,
@@ -56,7 +58,8 @@ def test_ctrl_c_waits_for_nothing_that_its_own_thread_may_hold() -> None:
     [
         (RunState.PREFLIGHTED, [LEAVING_EARLY, LEAVING_EARLY]),
         (RunState.RUNNING, [LEAVING, STOPPING]),
-        (RunState.SEALING, [LEAVING_THE_BUNDLE, LEAVING_THE_BUNDLE]),
+        (RunState.SEALING, [LEAVING_THE_BUNDLE, STOPPING_THE_SEALING]),
+        (RunState.DELIVERING, [LEAVING_THE_BUNDLE, STOPPING_THE_DELIVERY]),
     ],
 )
 def test_a_further_ctrl_c_says_what_it_does_where_the_run_is(
