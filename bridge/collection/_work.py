@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from bridge.collection._ports import CommandEnd, RunningCommand
 from bridge.endpoint import Record
@@ -127,21 +128,24 @@ class Lost:
 
 
 class _Pump:
-    """Reads records on a thread of its own, so that the run can act while none comes."""
+    """Reads records on a thread of its own, so that the run can act while none comes. Where nobody takes its items any
+    more, it ends with the next record, or when its session does."""
 
     def __init__(self, command: RunningCommand) -> None:
         self.items: queue.Queue[Record | Exception | None] = queue.Queue(_QUEUED_RECORDS)
         self._command = command
         self._unwanted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
+
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._unwanted.set()
 
     def join(self) -> None:
         self._thread.join()
-
-    def give_up(self) -> None:
-        """Nobody takes its items any more: it ends with the next record, or when its session does."""
-        self._unwanted.set()
 
     def _run(self) -> None:
         try:
@@ -181,46 +185,28 @@ def follow(
     Raises:
         BridgeError: the endpoint's session failed in a way that waiting does not mend.
     """
-    pump = _Pump(command)
-    try:
-        return _follow(pump, command, on_record=on_record, leave=leave, insist=insist, stop_s=stop_s)
-    finally:
-        pump.give_up()
-
-
-def _follow(
-    pump: _Pump,
-    command: RunningCommand,
-    *,
-    on_record: Callable[[Record], None],
-    leave: Callable[[], Leave],
-    insist: Callable[[], None],
-    stop_s: float,
-) -> CommandEnd | Lost:
     left = Leave.STAY
     insist_at = math.inf
-    while True:
-        try:
-            item = pump.items.get(timeout=_TICK_S)
-        except queue.Empty:
-            item = None
-            waiting = True
-        else:
-            waiting = False
-        if isinstance(item, Record):
-            on_record(item)
-        elif not waiting:
-            pump.join()
-            return _end(command, item)
-        wanted = leave()
-        if wanted is not Leave.STAY and left is Leave.STAY:
-            left = wanted
-            if wanted in {Leave.STOP, Leave.OVERDUE}:
-                insist_at = time.monotonic() + stop_s
-            _ask(command, wanted)
-        elif time.monotonic() >= insist_at:
-            insist_at = math.inf
-            insist()
+    with _Pump(command) as pump:
+        while True:
+            try:
+                item = pump.items.get(timeout=_TICK_S)
+            except queue.Empty:
+                pass
+            else:
+                if not isinstance(item, Record):
+                    pump.join()
+                    return _end(command, item)
+                on_record(item)
+            wanted = leave()
+            if wanted is not Leave.STAY and left is Leave.STAY:
+                left = wanted
+                if wanted in {Leave.STOP, Leave.OVERDUE}:
+                    insist_at = time.monotonic() + stop_s
+                _ask(command, wanted)
+            elif time.monotonic() >= insist_at:
+                insist_at = math.inf
+                insist()
 
 
 def _ask(command: RunningCommand, wanted: Leave) -> None:
@@ -236,7 +222,7 @@ def _ask(command: RunningCommand, wanted: Leave) -> None:
         command.abandon()
 
 
-def _end(command: RunningCommand, failure: Record | Exception | None) -> CommandEnd | Lost:
+def _end(command: RunningCommand, failure: Exception | None) -> CommandEnd | Lost:
     if isinstance(failure, SessionLostError):  # also where its process died: what it had begun may go on without it
         return Lost(failure)
     if isinstance(failure, Exception):
