@@ -320,6 +320,17 @@ def test_an_idle_shell_ends_after_its_time_out() -> None:
         assert caught.value.code == 2150858843
 
 
+def test_a_shell_is_created_once_whoever_asks_again_for_its_id(server: EndpointServer) -> None:
+    """The first one would be there for ever, out of anybody's reach."""
+    with wsman(server) as connection, RunspacePool(connection, configuration_name="PrivilegedEndpoint") as pool:
+        again = RunspacePool(connection, configuration_name="PrivilegedEndpoint")
+        again.id = again.shell.id = pool.id
+        with pytest.raises(WSManFaultError):
+            again.open()
+        assert len(server.shells()) == 1
+    assert server.shells() == []
+
+
 @pytest.mark.parametrize(
     ("faults", "code"),
     [

@@ -27,7 +27,12 @@ _NOT_TWICE: Final = (f"{SHELL}/Command", f"{SHELL}/Send", f"{SHELL}/Signal")
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """What a machine offers and its limits."""
+    """What a machine offers and its limits.
+
+    GUESS: a privileged endpoint's own limits are not public. Five shells for a user is the strictest that was ever
+    Windows' default (2008 R2; MS-WSMV 3.1.4.1.34.3.4 has 25 for a PowerShell plug-in, today's default is 30). How many
+    operations and users there may be at once (1,500 and 10 by default) is not counted: one client never gets there.
+    """
 
     session: SessionSettings
     configuration_names: Sequence[str] = ("PrivilegedEndpoint",)
@@ -154,6 +159,9 @@ class Service:
         if body is None:
             raise soap.invalid_parameter()
         shell_id = (body.get("ShellId") or soap.new_id()).upper()
+        if shell_id in self.shells:
+            # GUESS: which fault it is. That an id is given once is MS-WSMV's (2.2.4.37: "unique").
+            raise soap.invalid_parameter()
         idle = soap.parse_duration(body.findtext("rsp:IdleTimeOut", "", NAMES))
         longest_s = self.settings.max_idle_timeout_s
         if idle is not None and longest_s is not None and idle > longest_s:
@@ -220,10 +228,13 @@ class Service:
         if shell is None:
             raise soap.shell_not_found(request.shell_id)
         if shell.info.owner != caller.username:
+            # GUESS: a host may as well say that there is no such shell.
             raise soap.access_denied()
         return shell
 
     def _delete(self, shell: Shell, request: Request) -> Reply:
+        # GUESS: also of a shell that nobody is connected to, and by any session of its owner. Recorded are only clients
+        # that connected, or reconnected, first.
         self._end(shell.info.shell_id)
         return Reply(soap.answer(request, ""))
 
@@ -249,6 +260,7 @@ class Service:
         self._limit_buffers(shell)
 
     def _limit_buffers(self, shell: Shell) -> None:
+        # GUESS: the mode that was asked for with Disconnect stays the shell's after somebody has connected again.
         normal = self.settings.session.output_buffer_bytes
         blocking, dropping = self.faults.disconnected_buffer_bytes, self.faults.dropping_buffer_bytes
         if shell.info.connected:
