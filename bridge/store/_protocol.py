@@ -131,6 +131,18 @@ class ListedReads(Protocol):
 
 
 @runtime_checkable
+class Abortable(Protocol):
+    """A store whose server may fall silent while a thread waits for it (a share)."""
+
+    def abort(self) -> None:
+        """Wakes every thread that waits for an answer, which then raises; may be called from any thread.
+
+        The store can be used again afterwards.
+        """
+        ...
+
+
+@runtime_checkable
 class PacedReads(Protocol):
     """A store whose reading can be held to a rate (a share, a container)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -322,6 +323,9 @@ class ShareStore:
         deeper._is_view = True
         return deeper
 
+    def abort(self) -> None:
+        self._channels.interrupt()
+
     def close(self) -> None:
         if not self._is_view:
             self._channels.close()
@@ -383,11 +387,12 @@ class ShareStore:
     def _first_with_channel(self, path: str, use: Callable[[Channel], T], *, writing: bool) -> T:
         """Uses a connection; one that was idle and turns out to be dead is replaced by a new one."""
         self._check_open()
+        interrupts = self._channels.interrupts
         while (channel := self._channels.idle()) is not None:
             try:
                 return self._use(channel, path, use, writing=writing)
             except StoreUnreachableError:
-                if not channel.is_lost:
+                if not channel.is_lost or self._channels.interrupts != interrupts:
                     raise
                 self._channels.forget_idle()  # the others are as old: each would cost the time-out once more
         return self._use(self._channels.new(), path, use, writing=writing)
@@ -410,7 +415,9 @@ class _Channels:
         self._options = options
         self._lock = threading.Lock()
         self._idle: list[tuple[Channel, float]] = []  # and since when, by the monotonic clock
+        self._busy: weakref.WeakSet[Channel] = weakref.WeakSet()
         self.is_closed = False
+        self.interrupts = 0
         self.limiter = RateLimiter(threading.Event())
         """What paces the asking; without a rate it lets everything pass."""
 
@@ -419,6 +426,7 @@ class _Channels:
             if not self._idle:
                 return None
             channel, since = self._idle.pop()
+            self._busy.add(channel)
         if time.monotonic() - since <= _TRUSTED_IDLE_S:
             return channel
         channel.abort()
@@ -433,9 +441,22 @@ class _Channels:
             channel.abort()
 
     def new(self) -> Channel:
-        return Channel(self._options)
+        channel = Channel(self._options)
+        with self._lock:
+            self._busy.add(channel)
+        return channel
+
+    def interrupt(self) -> None:
+        """Wakes every thread that waits for the server, and fails what it waits for."""
+        with self._lock:
+            self.interrupts += 1
+            busy = list(self._busy)
+        for channel in busy:
+            channel.interrupt()
 
     def give_back(self, channel: Channel) -> None:
+        with self._lock:
+            self._busy.discard(channel)
         if channel.is_lost:
             return
         if channel.asked:

@@ -407,6 +407,12 @@ class Channel(Connection):  # type: ignore[misc]
         self.abort()
         return ChannelLostError(detail)
 
+    def interrupt(self) -> None:
+        """Wakes the thread that waits on the connection, which is then lost; may be called from any thread."""
+        if (line := self._socket) is not None:
+            with contextlib.suppress(OSError):  # it was closed meanwhile
+                line.shutdown(socket.SHUT_RDWR)
+
     def abort(self) -> None:
         """Cuts the connection without a word."""
         self._asked.clear()

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -27,7 +28,8 @@ from bridge.errors import (
     UnsafePathError,
 )
 from bridge.secrets import Credential, Secret
-from bridge.store import Store, StoreSettings, open_store, parse_destination
+from bridge.store import FolderStore, Store, StoreSettings, open_store, parse_destination
+from bridge.store.transfer import LinePolicy, TransferSettings, transfer
 from tests.support.processes import free_port
 from tests.support.samba import PASSWORD, Samba
 from tests.support.tcp_proxy import TcpProxy
@@ -222,6 +224,43 @@ def test_of_idle_connections_that_a_firewall_forgot_only_the_first_is_waited_for
         assert proxy.heard.count("night.zip".encode("utf-16-le")) == asked + 1
         proxy.swallow_answers(False)
         assert store.stat("night.zip").size_bytes == 1000
+
+
+def test_a_transfer_from_a_share_that_fell_silent_ends_when_it_is_cancelled(samba: Samba, tmp_path: Path) -> None:
+    settings = StoreSettings(io_timeout_s=3600)
+    with TcpProxy(samba.host, samba.port) as proxy:
+        place = parse_destination(f"smb://{proxy.host}:{proxy.port}/bundles")
+        with closing(open_store(place, credential=samba.credential, settings=settings)) as store:
+            write(store, "silent/one.zip", os.urandom(24 * MIB))
+            cancel, stalled = threading.Event(), threading.Event()
+            ended: list[BaseException] = []
+
+            def fall_silent(event: object) -> None:
+                if proxy.bytes_down > 2 * MIB:
+                    proxy.stall()
+                    stalled.set()
+
+            def bring() -> None:
+                try:
+                    transfer(
+                        *(store, FolderStore(tmp_path), store.list("silent")),
+                        settings=TransferSettings(policy=LinePolicy(limit_rate_bits_per_s=64_000_000)),
+                        cancel=cancel,
+                        on_event=fall_silent,
+                    )
+                except BaseException as error:  # looked at below
+                    ended.append(error)
+
+            moving = threading.Thread(target=bring, daemon=True)
+            moving.start()
+            assert stalled.wait(60)
+            time.sleep(1)  # what had come is used up; all that is left waits for the server
+            cancel.set()
+            moving.join(60)
+            assert not moving.is_alive(), "an hour is what the line may be silent"
+            assert [type(error) for error in ended] == [InterruptedError]
+            proxy.stall(False)
+            assert store.stat("silent/one.zip").size_bytes == 24 * MIB, "the store can be used again"
 
 
 def test_a_file_that_somebody_has_open_for_a_moment_is_read_when_it_is_free(samba: Samba) -> None:

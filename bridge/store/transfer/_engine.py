@@ -10,7 +10,7 @@ from typing import Protocol
 
 from bridge.errors import BridgeError, DeliveryFailedError, JournalError, SourceMismatchError, StoreError
 from bridge.store._access import ContainerAccess, LeanContainer
-from bridge.store._protocol import Entry, PacedReads, Store
+from bridge.store._protocol import Abortable, Entry, PacedReads, Store
 from bridge.store.transfer._delivery import Delivery
 from bridge.store.transfer._events import EventHandler, Note, TransferItem, TransferResult
 from bridge.store.transfer._files import FileCopy
@@ -166,6 +166,9 @@ class _Run:
         self._route.abort()
         if self._delivery.listed is not None:
             self._delivery.listed.abort_reads()
+        for store in (self._delivery.source, self._delivery.target):
+            if isinstance(store, Abortable):
+                store.abort()
 
     def _work(self) -> None:
         try:
