@@ -88,7 +88,7 @@ class Following:
                 stop_s=context.settings.stop_s,
             )
             if log.lost:
-                context.warn(f"{log.lost} records could not be written to {log.path}: is the disk full?")
+                context.warn(f"{log.lost} records could not be written to {log.path}: {log.why_lost}")
                 context.note(records_not_written=context.run.facts.get("records_not_written", 0) + log.lost)
         return ended
 

@@ -10,7 +10,7 @@ from bridge.collection._journal import RunRecord
 from bridge.collection._plan import SCRIPT
 from bridge.collection._ports import Ports
 from bridge.collection._request import Place
-from bridge.collection._session_log import read_session
+from bridge.collection._session_log import is_full, read_session
 from bridge.endpoint import Command, Value
 from bridge.secrets import Credential, Secret
 from bridge.store import Store
@@ -41,7 +41,7 @@ def assess_bundle(bundle: Store, run: RunRecord, session_log: Path) -> tuple[boo
         ),
         read_session(session_log),
         ended=end.get("state") in {"completed", "failed"} or end.get("how") == "ended",
-        records_lost=run.facts.get("records_not_written", 0),
+        records_lost=max(run.facts.get("records_not_written", 0), is_full(session_log)),
     )
     return coverage.complete, coverage.to_json()
 

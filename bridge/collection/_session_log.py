@@ -6,24 +6,31 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bridge.endpoint import Record
+from bridge.endpoint import Record, Stream
 from bridge.secrets import Scrubber
 
 _LONGEST_LINE_BYTES = 8 * 1024 * 1024
 _KEPT_CHARACTERS = 256 * 1024  # of each text of a record whose line would be longer than that
 _TAIL_BYTES = 64 * 1024
+_FULL_BYTES = 1024**3
+_BRIM_BYTES = _FULL_BYTES + 256 * 1024**2
+_KEPT_LONGEST = frozenset({Stream.ERROR, Stream.WARNING})
+_IS_FULL = "pep-bridge: this log is full. From here on only errors and warnings are written down."
 
 
 class SessionLog:
     """Appends records, one JSON document a line; each line is with the operating system before the next is read.
 
     A line that a killed process left half-written is cut off when the file is opened again. A disk that is full
-    loses records, which are counted in ``lost``, and never the collection.
+    loses records, which are counted in ``lost``, and never the collection. An endpoint that never stops sending does
+    not fill the disk of the journal: from 1 GiB on only errors and warnings are written, from 1.25 GiB on nothing. The
+    log then says so itself, for whoever finishes the run of a killed process.
     """
 
     def __init__(self, path: Path, scrubber: Scrubber) -> None:
@@ -32,6 +39,7 @@ class SessionLog:
         self._scrubber = scrubber
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = _open_to_append(path)
+        self._says_full = False
 
     def __enter__(self) -> Self:
         return self
@@ -42,23 +50,43 @@ class SessionLog:
         self.close()
 
     def append(self, record: Record) -> None:
-        """Writes one record; a failure to write is counted, not raised."""
-        line = memoryview(_line(self._scrubber.value(record.to_json())))
+        """Writes one record, or counts it: neither a failure to write nor a full log is raised."""
+        size_bytes = self._file.tell()
+        if size_bytes < (_BRIM_BYTES if record.stream in _KEPT_LONGEST else _FULL_BYTES):
+            self.lost += not self._write(_line(self._scrubber.value(record.to_json())))
+            return
+        self.lost += 1
+        if not self._says_full:
+            self._says_full = self._write(_line(Record(Stream.WARNING, _IS_FULL, datetime.now(UTC)).to_json()))
+
+    @property
+    def why_lost(self) -> str:
+        """What kept the records that were lost from being written."""
+        return "it is full" if self._file.tell() >= _FULL_BYTES else "is the disk full?"
+
+    def _write(self, line: bytes) -> bool:
         end = self._file.tell()
+        left = memoryview(line)
         try:
-            while line:
-                line = line[self._file.write(line) :]
+            while left:
+                left = left[self._file.write(left) :]
         except OSError:
-            self.lost += 1
             # What a full disk took of the line goes, or the next record would be glued to it.
             self._file.truncate(end)
             self._file.seek(end)
+            return False
+        return True
 
     def close(self) -> None:
         try:
             os.fsync(self._file.fileno())
         finally:
             self._file.close()
+
+
+def is_full(path: Path) -> bool:
+    """Whether records were left out of a session log because it had become too long, whoever was killed over it."""
+    return path.exists() and path.stat().st_size >= _FULL_BYTES
 
 
 def scrubbed(record: Record, scrubber: Scrubber) -> Record:

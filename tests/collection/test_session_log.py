@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from bridge.collection._session_log import SessionLog, read_session
+from bridge.collection import Access, Request, RunState, collect
+from bridge.collection._parts import assess_bundle
+from bridge.collection._session_log import SessionLog, is_full, read_session
 from bridge.endpoint import ErrorDetail, Record, Stream
+from bridge.errors import ExitCode
 from bridge.secrets import Scrubber, Secret
+from tests.support.fake_endpoint import FakeEndpoint, fake_ports
+from tests.support.payloads import zip_of
+from tests.support.runs import QUICK
 
 
 def record(text: str) -> Record:
@@ -111,3 +118,64 @@ def test_a_line_that_is_too_long_is_passed_over_whole(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.write_bytes(b'{"text": "' + b"x" * (20 << 20) + b'"}\n{"text": "good"}\n')
     assert texts(path) == ["good"]
+
+
+@pytest.fixture
+def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log is full after 2,000 bytes instead of a gibibyte."""
+    monkeypatch.setattr("bridge.collection._session_log._FULL_BYTES", 2_000)
+    monkeypatch.setattr("bridge.collection._session_log._BRIM_BYTES", 3_000)
+
+
+def failure(text: str) -> Record:
+    return replace(record(text), stream=Stream.ERROR, error=ErrorDetail(text, "E", "C", "Storage"))
+
+
+@pytest.mark.usefixtures("short_log")
+def test_a_log_that_is_full_keeps_errors_for_longer_says_so_and_has_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    with SessionLog(path, Scrubber()) as log:
+        for number in range(100):
+            log.append(record(f"chatter {number}"))
+        said = texts(path)
+        assert log.lost == 100 - (len(said) - 1)
+        assert "full" in log.why_lost
+        assert "only errors and warnings" in said[-1]
+        log.append(failure("still written"))
+        assert texts(path)[-1] == "still written"
+        for number in range(100):
+            log.append(failure(f"error {number}"))
+        assert log.lost > 150
+    size_bytes = path.stat().st_size
+    assert size_bytes < 3_500
+    with SessionLog(path, Scrubber()) as log:
+        log.append(failure("after the end"))
+        assert log.lost == 1
+    assert "after the end" not in texts(path)
+    assert is_full(path)
+    assert not is_full(tmp_path / "absent.jsonl")
+
+
+@pytest.mark.usefixtures("short_log")
+def test_records_that_were_left_out_of_a_full_log_leave_the_run_partial(
+    request_to: Request, access: Access, state_dir: Path
+) -> None:
+    """Its zips are all there; what the records that are missing said of errors is not known."""
+    files = {f"Storage-AzS-Node01-{number}.zip": zip_of({"a.log": b"a line"}) for number in range(30)}
+    endpoint = FakeEndpoint({**files, "ACS-AzS-ACS01-1.zip": zip_of({"b.log": b"a line"})})
+    outcome = collect(
+        request_to,
+        access,
+        state_dir=state_dir,
+        settings=QUICK,
+        ports=replace(fake_ports(endpoint), assess=assess_bundle),
+    )
+    endpoint.join()
+    assert outcome.state is RunState.PARTIAL, outcome
+    assert outcome.exit_code is ExitCode.PARTIAL
+    document = json.loads(Path(str(outcome.bundle), "collection.json").read_bytes())
+    assert document["records_not_written"] > 0
+    assert any("it is full" in text for text in outcome.warnings)
+    assert outcome.coverage is not None
+    assert {role["state"] for role in outcome.coverage["roles"]} == {"collected"}
+    assert any("records of the endpoint were lost" in text for text in outcome.coverage["warnings"])
