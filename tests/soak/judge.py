@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.bundle import FindingKind, Verdict, read_bundle, verify
-from bridge.collection import Place, RunRecord, RunState, read_lock
+from bridge.collection import Place, RunRecord, RunState, has_something_to_do, read_lock
 from bridge.collection._parts import open_place
 from bridge.collection._states import LEGAL
 from bridge.errors import NotABundleError, StoreError
@@ -54,7 +54,9 @@ def judge(world: World, stamp: StampProcess, reference: dict[str, str] | None) -
     _nothing_works(world, stamp, runs)
     _nothing_left_over(stamp, runs)
     _wait_until_quiet(world, stamp, runs)
+    runs = [_seal_anew_what_has_grown(world, run) for run in runs]
     for run in runs:
+        _check_run(world, run)
         _check_again(world, run, reference, stamp.harm(ROLES))
     _check_copy(world)
     check_exit_codes(world)
@@ -110,6 +112,16 @@ def _what_landed(world: World, names: list[str]) -> dict[str, int]:
             for name in names
             for entry in store.list(f"{name}/data", on_unsafe=lambda _: None)
         }
+
+
+def _seal_anew_what_has_grown(world: World, run: RunRecord) -> RunRecord:
+    """The run, after somebody has attached once more where the tool says that this may find something to do."""
+    if not has_something_to_do(run):
+        return run
+    found = world.attach_at_rest(run)
+    if found.facts.get("bundle_id") != run.facts.get("bundle_id"):
+        world.figures.sealed_anew += 1
+    return found
 
 
 def _check_again(world: World, run: RunRecord, reference: dict[str, str] | None, harm: dict[str, list[str]]) -> None:

@@ -57,7 +57,8 @@ class Tally:
             f"summary: {self.runs} runs in {self.wall_s / 60:.1f} min ({states}); {done['clients']} client processes,"
             f" {done['kills']} kills, {done['signals']} signals, {done['pauses']} pauses, {done['stops']} stops,"
             f" {done['cuts']} cuts of the line, {done['races']} races, {done['copies']} bundles copied by two at once,"
-            f" {sum(self.faults.values())} faults of the stamp; {done['bundles_verified_again']} bundles verified"
+            f" {sum(self.faults.values())} faults of the stamp; {done['sealed_anew']} bundles sealed anew,"
+            f" {done['bundles_verified_again']} verified"
             f" again at rest, {done['roles_held_against_the_truth']} roles held against the truth;"
             f" {len(self.violations)} violations"
         )
