@@ -277,6 +277,9 @@ class MadeUpStore:
     def list(self, prefix: str = "") -> Iterator[Entry]:
         return (Entry(path, size) for path, size in sorted(self._sizes.items()) if path.startswith(prefix))
 
+    def stat(self, path: str) -> Entry:
+        return Entry(path, self._sizes[path])
+
     @contextmanager
     def open_read(self, path: str, offset: int = 0) -> Iterator[Reader]:
         yield _MadeUpReader(path, self._sizes[path], offset)

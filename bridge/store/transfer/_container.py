@@ -438,6 +438,8 @@ class ContainerUpload:
             digest = sending.digest.copy()
             assert sending.reader is not None  # noqa: S101 - opened by the caller
             self._delivery.fill(sending.item, sending.reader, piece, digest)
+            if len(piece) == left:  # before anything is noted: where the source cannot be asked, it is read again
+                self._delivery.expect_digest(sending.item, digest.hexdigest())
             sending.digest = digest
             sending.pieces += 1
             offset = sending.offset
@@ -445,7 +447,6 @@ class ContainerUpload:
             sending.read_all = sending.offset == sending.item.size_bytes
             if sending.read_all:
                 sending.close_reader()
-                self._delivery.expect_digest(sending.item, digest.hexdigest())
             key = _matching(candidates, piece)
             if key is None:
                 return piece

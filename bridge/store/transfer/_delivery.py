@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from bridge.errors import StoreNotFoundError, StoreReplacedError, StoreUnreachableError
+from bridge.errors import StoreCorruptError, StoreNotFoundError, StoreReplacedError, StoreUnreachableError
 from bridge.store._protocol import Entry, ListedReads, Reader, Store
 from bridge.store.transfer._events import FileResult, FileStatus, Repairing, Retrying, TransferItem
 from bridge.store.transfer._journal import Delivered, TransferJournal
@@ -18,6 +18,7 @@ from bridge.store.transfer._tally import Tally
 
 _MISMATCHES_NAMED = 20
 _HASH_SLICE = 1 << 20  # hashed while it is still in the processor's cache
+_READ_AT_ONCE = 1 << 20  # a file that is no larger is read in one go, and from its beginning again after a cut
 
 
 class SourceChanged(Exception):  # noqa: N818 - never leaves the engine: it becomes a line of SourceMismatchError
@@ -49,6 +50,8 @@ class Delivery:
     listed: ListedReads | None = field(init=False)
     """The source, where it need not be asked again for what its listing has told."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _marks: dict[str, str | None] = field(default_factory=dict)
+    """Of files under way that no digest tells apart: the source's mark (ETag) before they were opened first."""
 
     def __post_init__(self) -> None:
         self.listed = self.source if isinstance(self.source, ListedReads) else None
@@ -62,6 +65,7 @@ class Delivery:
 
     def mismatch(self, path: str, error: Exception) -> None:
         """The source does not have what it should have under this name; other files go on."""
+        self._marks.pop(path, None)
         with self._lock:
             self.mismatch_count += 1
             if len(self.mismatches) < _MISMATCHES_NAMED:
@@ -87,6 +91,8 @@ class Delivery:
         """Journals files that the target has confirmed, then tells of them."""
         if not files:
             return
+        for done in files:
+            self._marks.pop(done.item.path, None)
         if self.journal is not None:
             self.journal.record(
                 Delivered(done.item.path, done.item.size_bytes, done.sha256, done.item.etag, done.target_mark)
@@ -117,6 +123,8 @@ class Delivery:
                 raise SourceChanged("it was replaced or removed after it was listed") from error
             except StoreNotFoundError as error:
                 raise SourceChanged("it is no longer there") from error
+            except StoreCorruptError as error:  # it ended before the size that it had when it was opened
+                raise SourceChanged(str(error.fields["detail"])) from error
             except StoreUnreachableError as error:
                 if not getattr(reader, "goes_on", False):
                     raise
@@ -136,11 +144,12 @@ class Delivery:
         """A file of the source, once it is as large as announced.
 
         Raises:
-            SourceChanged: it is not there, or has another size.
+            SourceChanged: it is not there, has another size, or is no longer the file that was opened before a cut.
             StoreError: the source cannot be read.
         """
         with ExitStack() as stack:
             try:
+                self._expect_same_version(item)
                 reader = stack.enter_context(self._opened(item, offset))
             except StoreNotFoundError as error:
                 raise SourceChanged("it is no longer there") from error
@@ -154,8 +163,31 @@ class Delivery:
         return self.source.open_read(item.path, offset)
 
     def expect_digest(self, item: TransferItem, sha256: str) -> None:
+        """To be asked once all of a file has been read and before it counts: is it one version of what was announced?
+
+        Raises:
+            SourceChanged: it has another digest; or, where none is known, it was written to while it was read.
+            StoreError: the source cannot be asked.
+        """
         if item.sha256 is not None and item.sha256.lower() != sha256:
             raise SourceChanged(f"its SHA-256 is {sha256}, not {item.sha256.lower()}")
+        try:
+            self._expect_same_version(item)
+        except StoreNotFoundError as error:
+            raise SourceChanged("it is no longer there") from error
+
+    def _expect_same_version(self, item: TransferItem) -> None:
+        """What follows a cut, or comes later, must be of the file whose beginning was read.
+
+        The mark is compared with that of the first opening, not with the listing's: a Windows server's folder learns
+        of the last write later than the file itself. A container's readers watch over it by themselves.
+        """
+        watched_by_reader = self.listed is not None and item.etag is not None
+        if item.sha256 is not None or watched_by_reader or item.size_bytes <= _READ_AT_ONCE:
+            return
+        mark = self.source.stat(item.path).etag
+        if self._marks.setdefault(item.path, mark) != mark:
+            raise SourceChanged("it was replaced or written to while it was read")
 
     def hash_source(self, item: TransferItem, buffer: memoryview) -> tuple[str, bytes]:
         """SHA-256 (hex) and MD5 of the source's file."""
