@@ -75,6 +75,12 @@ ProviderOption = Annotated[
     typer.Option("--resource-provider", help="A value-add resource provider; repeatable.", rich_help_panel=FILTERS),
 ]
 DumpOption = Annotated[bool, typer.Option("--include-dump-file", help="Dump files too.", rich_help_panel=FILTERS)]
+RecoverOption = Annotated[
+    bool,
+    typer.Option(
+        "--recover-vm-logs", help="Event logs of VMs that are off or paused, from their disks.", rich_help_panel=FILTERS
+    ),
+]
 TimeoutOption = Annotated[
     int | None,
     typer.Option(

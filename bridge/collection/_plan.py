@@ -112,7 +112,7 @@ def _what(request: Request) -> dict[str, Value]:
         "ToDate": request.window.until.astimezone(UTC),
         "TimeOutInMinutes": request.timeout_minutes,
         "IncludeDumpFile": request.dump_files,
-        "PerformVMLogRecovery": False,
+        "PerformVMLogRecovery": request.recover_vm_logs,
     }
     filters = {
         "FilterByRole": request.roles,

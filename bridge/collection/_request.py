@@ -77,6 +77,7 @@ class Request:
     """One collection as it is asked for. Names of roles are not checked: they differ by version of the stamp.
 
     ``shared_disk`` says that the endpoint sees this machine's folders; only the embedded simulator does.
+    ``recover_vm_logs`` has the stamp read the event logs of VMs that are off or paused from their disks.
     ``remove_staging`` removes the staging copy after a delivery that was verified; otherwise it is kept, sealed.
 
     Raises:
@@ -91,6 +92,7 @@ class Request:
     log_types: tuple[str, ...] = ()
     resource_providers: tuple[str, ...] = ()
     dump_files: bool = False
+    recover_vm_logs: bool = False
     timeout_minutes: int = DEFAULT_TIMEOUT_MINUTES
     staging: Place | None = None
     direct: bool = False

@@ -53,6 +53,7 @@ class PlannedOptions(_Model):
     log_types: _Names = ()
     resource_providers: _Names = ()
     dump_files: bool = False
+    recover_vm_logs: bool = False
     timeout_minutes: int = Field(ge=1, le=1440)
     direct: bool = False
     remove_staging: bool = False
