@@ -10,8 +10,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 from bridge.errors import (
     StoreClosedError,
@@ -24,7 +25,9 @@ from bridge.store._beneath import opener_beneath
 from bridge.store._names import is_hidden, partial_name, temporary_name
 from bridge.store._os_errors import store_error, store_errors
 from bridge.store._paths import check_path
-from bridge.store._protocol import Buffer, Entry, Reader, UnsafeNameHandler, Writer
+from bridge.store._protocol import Buffer, Entry, Outcomes, Reader, UnsafeNameHandler, Writer
+
+T = TypeVar("T")
 
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
@@ -212,6 +215,30 @@ class FolderStore:
         finally:
             writer.close()
 
+    def commit_together(self, writers: Sequence[Writer]) -> Outcomes:
+        """Commits several writes of this store.
+
+        The system is told of all of them before it is asked for the first, so that it writes them as one; each folder
+        is flushed once. Nothing is said to be there whose content and name are not on the disk.
+        """
+        ours = [writer for writer in writers if isinstance(writer, _FolderWriter)]
+        if len(ours) != len(writers):
+            raise TypeError("these are not writers of a folder")
+        for writer in ours:
+            writer.begin_flush()
+        flushed = [_outcome(writer.flush) for writer in ours]
+        named = [
+            outcome if isinstance(outcome, StoreError) else _outcome(writer.rename)
+            for writer, outcome in zip(ours, flushed, strict=True)
+        ]
+        unsure = {folder: _outcome(partial(self._sync_folder, folder)) for folder in {one.folder for one in ours}}
+        lost = {folder: outcome for folder, outcome in unsure.items() if isinstance(outcome, StoreError)}
+        return [lost.get(writer.folder, outcome) for writer, outcome in zip(ours, named, strict=True)]
+
+    def _sync_folder(self, folder: str) -> None:
+        with store_errors(self.location, "", writing=True):
+            _sync_folder(folder)
+
     def _open_writer(
         self, path: str, full: str, temporary: str, size_bytes: int | None, *, flags: int, replace: bool = True
     ) -> _FolderWriter:
@@ -398,6 +425,24 @@ class _FolderWriter:
                 rest = rest[written:]
 
     def commit(self) -> Entry:
+        self.flush()
+        entry = self.rename()
+        with store_errors(self._location, self._path, writing=True):
+            _sync_folder(self.folder)
+        return entry
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self._full)  # noqa: PTH120 - \\?\ paths as they are
+
+    def begin_flush(self) -> None:
+        """Has the system begin to write it to the disk, where it can be told so, without waiting."""
+        if sys.platform == "linux":
+            with suppress(OSError):  # the flush says what is wrong
+                os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def flush(self) -> None:
+        """Has its content on the disk, once it is as long as announced."""
         if self._size_bytes is not None and self._written != self._size_bytes:
             raise StoreCorruptError(
                 store=self._location,
@@ -405,6 +450,10 @@ class _FolderWriter:
             )
         with store_errors(self._location, self._path, writing=True):
             os.fsync(self._file.fileno())
+
+    def rename(self) -> Entry:
+        """Gives it its name; the folder is still to be flushed."""
+        with store_errors(self._location, self._path, writing=True):
             entry = _entry(self._path, os.fstat(self._file.fileno()))  # whatever becomes of the name afterwards
             if os.name == "nt":
                 self._file.close()  # what is open cannot be renamed there, and so not be taken by another writer
@@ -414,7 +463,6 @@ class _FolderWriter:
                 _rename_to_new(self._temporary, self._full)
             self._file.close()  # with its lock: another writer then sees that the name is no longer this file's
             self._committed = True
-            _sync_folder(self._full)
             return entry
 
     def close(self) -> bool:
@@ -520,10 +568,17 @@ def _is_still(descriptor: int, path: str) -> bool:
         return False
 
 
-def _sync_folder(full: str) -> None:
+def _outcome(step: Callable[[], T]) -> T | StoreError:
+    try:
+        return step()
+    except StoreError as error:
+        return error
+
+
+def _sync_folder(path: str) -> None:
     if os.name == "nt":
         return  # Windows has no handle on a folder that can be flushed without more rights
-    folder = os.open(os.path.dirname(full), os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))  # noqa: PTH120
+    folder = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(folder)
     except OSError as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from bridge.errors import UnsafePathError
+from bridge.errors import StoreError, UnsafePathError
 from bridge.store._rate import RateLimiter
 
 Buffer = bytes | bytearray | memoryview
@@ -169,6 +169,19 @@ class PartialStore(Store, Protocol):
 
     def remove_partial(self, path: str) -> None:
         """Removes what is there of it; nothing there is no error."""
+        ...
+
+
+Outcomes = list[Entry | StoreError]
+"""What became of several writes, in their order."""
+
+
+@runtime_checkable
+class CommitsTogether(Protocol):
+    """A store that commits many files at the cost of a few (a folder): a disk confirms one flush at a time."""
+
+    def commit_together(self, writers: Sequence[Writer]) -> Outcomes:
+        """Commits writes of this store, all flushed before the first is said to be there; what becomes of each."""
         ...
 
 

@@ -35,6 +35,7 @@ class RangeService:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = 0
+            disable_nagle_algorithm = True
 
             def log_message(self, *arguments: object) -> None:
                 pass

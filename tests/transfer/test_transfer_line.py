@@ -98,8 +98,7 @@ def test_a_rate_holds_within_five_per_cent_over_twenty_seconds_from_the_first(si
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate_bytes_per_s", "blobs"),
-    # Small files are flushed to the disk one by one: a rate that a busy machine's disk can keep up with.
-    [(2_500_000, {"large.zip": 200 * MIB}), (250_000, {f"{n}.log": 10 * KIB for n in range(1000)})],
+    [(2_500_000, {"large.zip": 200 * MIB}), (2_500_000, {f"{n}.log": 10 * KIB for n in range(6000)})],
     ids=["large", "small"],
 )
 def test_a_rate_holds_as_well_for_what_is_fetched_from_a_container(

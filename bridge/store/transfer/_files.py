@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass
 from typing import cast
 
 from bridge.errors import NameCollisionError, StoreCorruptError, StoreError, StoreUnreachableError, UnsafePathError
 from bridge.store._buffers import aligned_buffer
-from bridge.store._protocol import PacedReads, PartialStore, Reader, Writer
+from bridge.store._protocol import CommitsTogether, PacedReads, PartialStore, Reader, Writer
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._delivery import Delivery, Finished, SourceChanged
 from bridge.store.transfer._events import FileStatus, TransferItem
@@ -20,6 +22,44 @@ from bridge.store.transfer._twins import Twins
 
 _BUFFER_BYTES = 1 << 20
 _MOST_REPAIRS = 3
+_SMALL_BYTES = 256 << 10
+_MOST_TOGETHER = 32  # each holds a file open
+_LONGEST_TOGETHER_S = 0.5  # what has arrived is not left unconfirmed for longer than that
+
+
+@dataclass(slots=True)
+class _Written:
+    """A file whose content is written and checked, and that is still to be committed."""
+
+    item: TransferItem
+    sha256: str
+    resumed: bool
+    writer: Writer
+    writing: ExitStack
+    status: FileStatus = "copied"
+    attempts: int = 1
+
+
+class _Lot:
+    """Small files that one thread has written and that are flushed, named and journalled together."""
+
+    def __init__(self) -> None:
+        self.files: list[_Written] = []
+        self.names: set[str] = set()
+        self.size_bytes = 0
+        self.begun_at = 0.0
+
+    def add(self, written: _Written) -> None:
+        if not self.files:
+            self.begun_at = time.monotonic()
+        self.files.append(written)
+        self.names.add(written.item.path.casefold())
+        self.size_bytes += written.item.size_bytes
+
+    def take(self) -> list[_Written]:
+        files, self.files, self.size_bytes = self.files, [], 0
+        self.names.clear()
+        return files
 
 
 class FileCopy:
@@ -28,6 +68,7 @@ class FileCopy:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._partials = cast(PartialStore, delivery.target) if hasattr(delivery.target, "open_resume") else None
+        self._together = delivery.target if isinstance(delivery.target, CommitsTogether) else None
         self._lock = threading.Lock()
         self._items: Iterator[TransferItem] = iter(())
         self._arrived: Arrived | None = None
@@ -52,9 +93,22 @@ class FileCopy:
             if self._presence is None:
                 with self._delivery.line.turn():
                     self._look_at_target()
-        while (item := self._next()) is not None:
-            with self._delivery.line.turn():
-                self._copy(item, buffer)
+        lot = _Lot()
+        try:
+            while (item := self._next()) is not None:
+                if self._ends(lot, item):
+                    self._commit_lot(lot, buffer)
+                with self._delivery.line.turn():
+                    self._copy(item, buffer, lot)
+            self._commit_lot(lot, buffer)
+        except (Stopped, StoreError):
+            with suppress(Stopped):
+                self._commit_lot(lot, buffer)  # what has arrived whole is kept
+            raise
+        finally:
+            for written in lot.files:  # left early: what is there of them is gone on from
+                written.writing.close()
+                self._delivery.tally.unconfirmed(written.item.size_bytes)
 
     def _next(self) -> TransferItem | None:
         with self._lock:
@@ -87,18 +141,60 @@ class FileCopy:
         if self._arrived is not None:
             self._arrived.close()
 
+    # -- small files together ------------------------------------------------------------------------------------------
+
+    def _ends(self, lot: _Lot, item: TransferItem) -> bool:
+        """Whether the files of a lot are committed before another one is begun."""
+        line = self._delivery.line
+        return bool(lot.files) and (
+            len(lot.files) >= _MOST_TOGETHER
+            or lot.size_bytes + item.size_bytes > line.piece_bytes()
+            or time.monotonic() - lot.begun_at >= _LONGEST_TOGETHER_S
+            or item.path.casefold() in lot.names
+            or line.paused
+        )
+
+    def _commit_lot(self, lot: _Lot, buffer: memoryview) -> None:
+        """Commits what was written together, then journals and tells it; what could not be is copied once more."""
+        if not lot.files:
+            return
+        assert self._together is not None  # noqa: S101 - a lot is only gathered where there is
+        outcomes = self._together.commit_together([written.writer for written in lot.files])
+        files = lot.take()
+        finished: list[Finished] = []
+        failed: list[TransferItem] = []
+        for written, outcome in zip(files, outcomes, strict=True):
+            written.writing.close()
+            if isinstance(outcome, StoreError):
+                self._delivery.tally.unconfirmed(written.item.size_bytes)
+                failed.append(written.item)
+            else:
+                finished.append(Finished(written.item, written.sha256, written.status, written.attempts, outcome.etag))
+        if finished:
+            self._delivery.line.confirmed()
+            self._delivery.finish(finished)
+        for item in failed:
+            with self._delivery.line.turn():
+                self._copy(item, buffer)  # alone, so that what is in the way is met as it always is
+
     # -- one file -----------------------------------------------------------------------------------------------------
 
-    def _copy(self, item: TransferItem, buffer: memoryview) -> None:
+    def _copy(self, item: TransferItem, buffer: memoryview, lot: _Lot | None = None) -> None:
+        """Copies a file until it is committed, or into a lot that will be."""
         attempt = repairs = 0
         status: FileStatus = "copied"
         while True:
             try:
                 if self._skipped(item, buffer):
                     return
-                sha256, mark, resumed = self._copy_once(item, buffer)
-                if resumed and status == "copied":
+                written = self._copy_once(item, buffer)
+                if written.resumed and status == "copied":
                     status = "resumed"
+                if lot is not None and self._together is not None and item.size_bytes <= _SMALL_BYTES:
+                    written.status, written.attempts = status, attempt + repairs + 1
+                    lot.add(written)
+                    return
+                mark = self._commit(written)
                 break
             except SourceChanged as error:
                 self._delivery.mismatch(item.path, error)
@@ -117,10 +213,10 @@ class FileCopy:
                 attempt += 1
                 self._delivery.retry(item.path, error, attempt)
         self._delivery.line.confirmed()
-        self._delivery.finish([Finished(item, sha256, status, attempt + repairs + 1, mark)])
+        self._delivery.finish([Finished(item, written.sha256, status, attempt + repairs + 1, mark)])
 
-    def _copy_once(self, item: TransferItem, buffer: memoryview) -> tuple[str, str | None, bool]:
-        """Copies a file or what is missing of it; returns its SHA-256, the target's mark, and whether it went on."""
+    def _copy_once(self, item: TransferItem, buffer: memoryview) -> _Written:
+        """Copies a file or what is missing of it; all that is left to do is to commit it."""
         digest = hashlib.sha256()
         counted = 0
         try:
@@ -129,7 +225,8 @@ class FileCopy:
                 done = start
                 self._delivery.tally.confirmed(start, moved=False)
                 counted = start
-                with self._writer(item, start) as writer:
+                with ExitStack() as writing:
+                    writer = writing.enter_context(self._writer(item, start))
                     while done < item.size_bytes:
                         part = buffer[: min(item.size_bytes - done, len(buffer))]
                         self._delivery.fill(item, reader, part, digest)
@@ -140,7 +237,17 @@ class FileCopy:
                         counted = done
                         self._delivery.line.pause_if_quiet()
                     self._expect_digest(item, digest.hexdigest(), taken_up=start > 0)
-                    writer.commit()
+                    return _Written(item, digest.hexdigest(), start > 0, writer, writing.pop_all())
+        except BaseException:
+            self._delivery.tally.unconfirmed(counted)
+            raise
+
+    def _commit(self, written: _Written) -> str | None:
+        """The target's mark of the file."""
+        item = written.item
+        try:
+            with written.writing:
+                written.writer.commit()
             entry = self._delivery.target.stat(item.path)
             if entry.size_bytes != item.size_bytes:
                 raise StoreCorruptError(
@@ -148,9 +255,9 @@ class FileCopy:
                     detail=f"{item.path}: {entry.size_bytes} bytes arrived, {item.size_bytes} were sent",
                 )
         except BaseException:
-            self._delivery.tally.unconfirmed(counted)
+            self._delivery.tally.unconfirmed(item.size_bytes)
             raise
-        return digest.hexdigest(), entry.etag, start > 0
+        return entry.etag
 
     def _writer(self, item: TransferItem, start: int) -> AbstractContextManager[Writer]:
         if self._partials is not None:
