@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -12,6 +13,7 @@ from bridge.secrets import Secret
 from bridge.store._container_errors import service_error
 from bridge.store._sas import describe_sas
 from bridge.store._wire import proxy_for, retry_after_s
+from bridge.store.transfer._blob_wire import StagedBlock, _blocks
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,20 @@ def test_what_is_no_proxy_that_can_be_spoken_to_is_named_before_anything_is_sent
     with pytest.raises(UsageError, match="HTTPS_PROXY") as caught:
         proxy_for("account.blob.local")
     assert "word" not in str(caught.value)
+
+
+def test_a_block_list_as_long_as_they_come_takes_little_memory() -> None:
+    block = b"<Block><Name>" + b"A" * 40 + b"</Name><Size>4194304</Size></Block>"
+    body = b"\xef\xbb\xbf<BlockList><CommittedBlocks>" + block * 50_000 + b"</CommittedBlocks></BlockList>"
+    tracemalloc.start()
+    blocks = _blocks(body)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert blocks == [StagedBlock("A" * 40, 4194304)] * 50_000
+    assert peak_bytes < 16 << 20
+
+
+@pytest.mark.parametrize("size", ["-1", "many", "\u0661", "9" * 30], ids=ascii)
+def test_a_block_whose_size_is_none_is_refused(size: str) -> None:
+    with pytest.raises(ValueError, match="size"):
+        _blocks(f"<BlockList><Block><Name>QQ==</Name><Size>{size}</Size></Block></BlockList>".encode())

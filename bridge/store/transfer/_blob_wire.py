@@ -6,8 +6,10 @@ import hashlib
 import re
 import ssl
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from urllib.parse import quote
 
 from defusedxml import ElementTree
@@ -165,16 +167,11 @@ class BlobWire:
         target = self.access.target(path, f"comp=blocklist&blocklisttype={kind}")
         self._send([self._head("GET", target)], payload=False)
         try:
-            root = self._xml(path, self._receive(path, writing=False))
+            response = self._receive(path, writing=False)
         except StoreNotFoundError:
             return []
-        blocks = []
-        for block in root.iter("Block"):
-            name, size = block.findtext("Name"), block.findtext("Size")
-            if name is None or size is None or not size.isdigit():
-                raise StoreError(store=self.access.location, detail=f"{path}: the block list is not understood", fix="")
-            blocks.append(StagedBlock(name, int(size)))
-        return blocks
+        with self._understood(path):
+            return _blocks(response.body)
 
     def list_page(self, marker: str) -> tuple[list[Fact], str]:
         """One page of the blobs below the root, and the marker of the next one (empty at the end)."""
@@ -227,8 +224,13 @@ class BlobWire:
         return response
 
     def _xml(self, path: str, response: Response) -> ElementTree.Element:  # type: ignore[name-defined,unused-ignore]
-        try:
+        with self._understood(path):
             return ElementTree.fromstring(response.body.removeprefix(b"\xef\xbb\xbf"), forbid_dtd=True)
+
+    @contextmanager
+    def _understood(self, path: str) -> Iterator[None]:
+        try:
+            yield
         except (ElementTree.ParseError, DefusedXmlException, ValueError) as error:
             raise StoreError(
                 store=self.access.location, detail=f"{path}: the answer is not understood ({error})", fix=""
@@ -295,6 +297,30 @@ class BlobWire:
         if status < 400:
             return StoreError(**where, fix="No blob service answers so: is there a proxy or a login page in between?")
         return StoreError(**where, fix="")
+
+
+def _blocks(body: bytes) -> list[StagedBlock]:
+    """Reads a block list element by element: it may have 100,000, and their tree would take 100 MB.
+
+    Raises:
+        ValueError, ParseError, DefusedXmlException: it is no block list.
+    """
+    blocks: list[StagedBlock] = []
+    parents: list[ElementTree.Element] = []  # type: ignore[name-defined,unused-ignore]
+    source = BytesIO(body.removeprefix(b"\xef\xbb\xbf"))
+    for event, element in ElementTree.iterparse(source, events=("start", "end"), forbid_dtd=True):
+        if event == "start":
+            parents.append(element)
+            continue
+        parents.pop()
+        if element.tag == "Block":
+            name, size = element.findtext("Name"), element.findtext("Size")
+            if name is None or size is None or not (size.isascii() and size.isdigit() and len(size) < 19):
+                raise ValueError("a block without a name or a size")
+            blocks.append(StagedBlock(name, int(size)))
+            if parents:
+                parents[-1].clear()
+    return blocks
 
 
 def _mark(response: Response) -> str | None:
