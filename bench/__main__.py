@@ -18,7 +18,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "upload-large": _upload.to_sink_large,
     "upload-small": _upload.to_sink_small,
     "azurite": _upload.to_azurite_large,
-    "download": _download.run,
+    "download": _download.large,
+    "download-small": _download.small,
     "share": _share.run,
     "session": session.run,
 }

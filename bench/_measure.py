@@ -26,6 +26,8 @@ class Contender:
     name: str
     command: Sequence[str | Path]
     environment: Mapping[str, str] = field(default_factory=dict)
+    most_runs: int | None = None
+    """For one that takes very long: fewer runs than the others, as its line of the table then says."""
     costs: list[Cost] = field(default_factory=list)
     problem: str | None = None
 
@@ -38,7 +40,7 @@ class Contender:
         with log.open("wb") as output:
             subprocess.run(
                 [programs / "measure", outcome, *(str(word) for word in self.command)],
-                env={**os.environ, **self.environment},
+                env={**_as_installed(programs), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -59,12 +61,20 @@ class Contender:
         )
 
 
+def _as_installed(programs: Path) -> dict[str, str]:
+    """The environment, with a place for Python's bytecode: a tool that is installed has its own."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(programs / "bytecode")}
+
+
 def interleave(contenders: Sequence[Contender], runs: int, programs: Path, log: Path) -> None:
     """Every contender once, then all again: a busy moment of the machine hits all alike. A first round warms up."""
     for number in range(runs + 1):
         for contender in contenders:
+            if contender.most_runs is not None and len(contender.costs) >= contender.most_runs:
+                continue
             contender.run(programs, log)
-            if number == 0:
+            if number == 0 and contender.most_runs is None:
                 contender.costs.clear()
 
 
@@ -84,11 +94,14 @@ def table(title: str, contenders: Sequence[Contender], size_bytes: int, *, base:
             lines.append(f"| {contender.name} | not run: {contender.problem} | | | | | | |")
             continue
         cost = contender.median()
+        name = contender.name
+        if contender.most_runs is not None:
+            name += f" ({len(contender.costs)} run{'s' if len(contender.costs) > 1 else ''}, not warmed up)"
         walls = [one.wall_s for one in contender.costs]
         wall_ratio = f"{cost.wall_s / reference.wall_s:.2f}" if reference else ""
         cpu_ratio = f"{cost.cpu_s / reference.cpu_s:.2f}" if reference and reference.cpu_s else ""
         lines.append(
-            f"| {contender.name} | {cost.wall_s:.2f} | {min(walls):.2f} to {max(walls):.2f} "
+            f"| {name} | {cost.wall_s:.2f} | {min(walls):.2f} to {max(walls):.2f} "
             f"| {size_bytes / 2**20 / cost.wall_s:,.0f} | {wall_ratio} | {cost.cpu_s / (size_bytes / 2**30):.2f} "
             f"| {cpu_ratio} | {cost.peak_bytes / 2**20:.0f} |"
         )
