@@ -285,6 +285,7 @@ def test_without_the_output_log_the_coverage_is_incomplete(collection: Collectio
 
 def test_a_command_that_ended_with_an_error_fails_what_it_had_not_reached(collection: Collection) -> None:
     collection.put(zip_name("Storage"))
+    collection.say(f"{GOOD_LOG}[INFO] Role 'Storage': 1 zip files, 100 bytes\n")
     collection.records.append(error_record("The time given by TimeOutInMinutes is over.", terminating=True))
     assert collection.states() == {"Storage": "collected", "SeedRing": "failed"}
 

@@ -303,6 +303,17 @@ def test_a_role_whose_zips_are_all_there_is_collected_though_the_rest_was_not_se
     assert role_of(coverage, "SeedRing").explanation == ("No zip arrived, and the collection was never seen to end.")
 
 
+def test_a_role_that_a_terminating_error_may_have_cut_short_is_not_called_collected(collection: Collection) -> None:
+    collection.put(zip_name("Storage"))
+    failure = "Failed to write to the share: it is away."
+    collection.records.append(error_record(failure, terminating=True))
+    role = role_of(collection.assess(STORAGE), "Storage")
+    assert (role.state, role.evidence[0].text) == (RoleState.TRUNCATED, failure)
+    assert "the command ended with an error" in role.explanation
+    collection.say(f"{GOOD_LOG}[INFO] Role 'Storage': 1 zip files, 100 bytes\n")
+    assert role_of(collection.assess(STORAGE), "Storage").state is RoleState.COLLECTED
+
+
 # -- the command's own line -------------------------------------------------------------------------------------------
 
 

@@ -16,13 +16,13 @@ def judge(role: RoleCoverage, testimony: Testimony, *, ended: bool) -> None:
     said = testimony.roles.get(role.name, Said())
     role.evidence = [_zip_evidence(file) for file in role.zips[: MAX_EVIDENCE // 2]]
     if role.zips:
-        _judge_output(role, said, ended=ended)
+        _judge_output(role, said, testimony, ended=ended)
     else:
         _judge_absence(role, said, testimony, ended=ended)
     _judge_nodes(role, said)
 
 
-def _judge_output(role: RoleCoverage, said: Said, *, ended: bool) -> None:
+def _judge_output(role: RoleCoverage, said: Said, testimony: Testimony, *, ended: bool) -> None:
     broken = [file for file in role.zips if file.state in {ZipState.CUT, ZipState.DAMAGED}]
     with_output = {file.machine.casefold() for file in role.zips if file.machine}
     lost = {node for node in said.machines if node.casefold() not in with_output}
@@ -61,6 +61,12 @@ def _judge_output(role: RoleCoverage, said: Said, *, ended: bool) -> None:
         role.explanation = (
             f"{len(role.zips)} zips arrived, and the collection was never seen to end: more may have been to come."
         )
+    elif testimony.ended_by is not None and not said.zip_count:
+        role.state = RoleState.TRUNCATED
+        role.explanation = (
+            f"{len(role.zips)} zips arrived, and the command ended with an error: nothing says that the role was done."
+        )
+        role.evidence = [testimony.ended_by, *role.evidence]
     elif role.outside_window:
         role.state = RoleState.EMPTY
         role.explanation = "None of the times found in a sample of its logs lies in the window."
