@@ -19,6 +19,7 @@ from bridge.errors import (
     EndpointError,
     EndpointUnreachableError,
     ExitCode,
+    HostProcessDiedError,
     InterruptedRunError,
     SessionLostError,
     StopUnconfirmedError,
@@ -169,7 +170,7 @@ class Following:
         waited = wait_for_output(
             context.output,
             poll_s=context.settings.watch_s,
-            still_s=context.settings.stall_s,
+            still_s=self._stalled_s(error),
             deadline_s=connection.watchable_s(),
             interrupted=lambda seconds: self._may_be_left() or context.wait(seconds) or connection.ask_again(),
             from_now=False,
@@ -184,6 +185,12 @@ class Following:
             self._ending.output_ended(Waited.ENDED, error)
         else:
             self._stop_without_session(error)
+
+    def _stalled_s(self, error: SessionLostError) -> float:
+        """A command whose process died has most likely ended with it: then a pause in its output says more than where
+        only the line to it is lost. Its stamp stays locked all the same, as what it had begun elsewhere may go on."""
+        settings = self._context.settings
+        return settings.after_stop_s if isinstance(error, HostProcessDiedError) else settings.stall_s
 
     def _may_be_left(self) -> bool:
         """Who wanted to detach does not wait for a session that is lost: the collection is seen to work, or has begun a

@@ -14,7 +14,8 @@ class Settings:
 
     ``watch_s``: how often the output folder is listed. ``settle_s``: how long it must stay as it is, once the command
     has ended, before it is sealed. ``after_stop_s``: the same after a stop, which the endpoint may confirm while the
-    collection goes on; the end of the output log ends it earlier. ``stop_s``: how long the endpoint may take to confirm
+    collection goes on, and after the death of the process that ran the command; the end of the output log ends it
+    earlier. ``stop_s``: how long the endpoint may take to confirm
     a stop. ``second_thoughts_s``: how long after a first Ctrl-C a second one still stops the collection. ``stall_s``:
     how long nothing may be heard of a collection whose endpoint is lost (a record, a change in the output folder, an
     answer), before it counts as stalled. ``line_deadline_s``: how long a lost line is waited for at most.

@@ -152,12 +152,34 @@ def test_a_collection_that_outlives_its_host_process_keeps_the_stamp_until_it_ha
         request_to,
         access,
         state_dir=state_dir,
-        settings=replace(QUICK, stall_s=30, reattach_s=60),
+        settings=replace(QUICK, stall_s=30, after_stop_s=30, reattach_s=60),
         ports=fake_ports(endpoint),
     )
     assert (outcome.state, outcome.file_count) == (RunState.DONE, 8), outcome
     assert all(each.end is not None for each in endpoint.collections.values())
     assert verified(outcome)
+
+
+def test_what_died_with_its_host_process_is_sealed_after_a_minute_and_the_stamp_stays_locked(
+    request_to: Request,
+    access: Access,
+    state_dir: Path,
+    endpoint: FakeEndpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fake_endpoint, "FakeRunning", Dying)
+    endpoint.ends_log = False
+    patience = replace(QUICK, stall_s=100_000, after_stop_s=1)
+    outcome = collect(request_to, access, state_dir=state_dir, settings=patience, ports=fake_ports(endpoint))
+    with Journal(state_dir) as journal:
+        assert journal.run(outcome.run_id).facts["end"]["how"] == "still"
+    assert verified(outcome)
+    again = collect(
+        make_request(tmp_path / "other"), access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint)
+    )
+    assert again.exit_code is ExitCode.BUSY, again
+    assert len(endpoint.sent) == 1
 
 
 def test_no_secret_that_an_endpoint_repeats_is_written_in_the_journal(
