@@ -23,6 +23,12 @@ if hasattr(signal, "SIGHUP"):
 pytest_plugins = ["tests.support.fixtures_servers"]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: half as many again as there are processors, as these tests mostly wait for processes and lines."""
+    return max((os.cpu_count() or 1) * 3 // 2, 2)
+
+
 @pytest.fixture(scope="session")
 def pwsh() -> str:
     """The PowerShell engine that judges: ``PEP_BRIDGE_PWSH``, else ``pwsh`` on PATH."""
