@@ -8,7 +8,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 EMPTY_LISTING = b"<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>"
@@ -34,6 +34,12 @@ class Answer:
     body: bytes = b""
 
 
+def block_list(blocks: Iterable[tuple[str, int]], kind: str = "CommittedBlocks") -> Answer:
+    """What Get Block List answers: names (Base64) and sizes."""
+    listed = "".join(f"<Block><Name>{name}</Name><Size>{size}</Size></Block>" for name, size in blocks)
+    return Answer(200, body=f"<BlockList><{kind}>{listed}</{kind}></BlockList>".encode())
+
+
 class _QuietServer(http.server.ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away in the middle is what some tests are about."""
@@ -54,7 +60,7 @@ class ScriptedService:
         self.received: list[tuple[float, int]] = []
         self._answer = answer
         self._blocks: dict[tuple[str, str], int] = {}
-        self._lists: dict[str, str] = {}
+        self._lists: dict[str, list[tuple[str, int]]] = {}
         service = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -106,20 +112,19 @@ class ScriptedService:
         if request.method == "GET" and fields.get("comp") == "list":
             return Answer(200, body=EMPTY_LISTING)
         if request.method == "GET" and fields.get("comp") == "blocklist":
-            blocks = ""
-            if fields.get("blocklisttype") == "committed":
-                blocks = self._lists.get(path, "")
-            return Answer(200, body=f"<BlockList><C>{blocks}</C></BlockList>".encode())
+            return block_list(self.committed(path) if fields.get("blocklisttype") == "committed" else [])
         if fields.get("comp") == "block":
             name = fields["blockid"].replace("%2B", "+").replace("%2F", "/").replace("%3D", "=")
             self._blocks[path, name] = request.body_bytes
         if fields.get("comp") == "blocklist":
-            self._lists[path] = "".join(
-                f"<Block><Name>{name}</Name><Size>{self._blocks.get((path, name), 0)}</Size></Block>"
-                for name in re.findall("<Latest>([^<]+)</Latest>", body)
-            )
+            names = re.findall("<Latest>([^<]+)</Latest>", body)
+            self._lists[path] = [(name, self._blocks.get((path, name), 0)) for name in names]
         echo = {name: value for name, value in request.headers.items() if name.lower() == "x-ms-content-crc64"}
         return Answer(201, {"ETag": '"0x1"', **echo})
+
+    def committed(self, target: str) -> list[tuple[str, int]]:
+        """Name and size of each block of which a blob was made, in their order."""
+        return list(self._lists.get(target.partition("?")[0], []))
 
     @property
     def body_bytes(self) -> int:

@@ -120,6 +120,31 @@ def test_a_file_that_differs_on_the_target_is_replaced_and_others_are_left_alone
         assert (result.copied, result.skipped) == (1, len(digests_in_folder(tree)) - 1)
 
 
+@pytest.mark.parametrize("announced", [True, False], ids=["digest announced", "digest unknown"])
+@pytest.mark.parametrize("kind", ["folder", "share", "container"])
+def test_a_delivered_file_that_somebody_has_overwritten_is_not_believed_to_be_there(
+    stores: dict[str, Store], tree: Path, tmp_path: Path, kind: str, announced: bool
+) -> None:
+    """The journal says that it was delivered, and its size is right: only the time of its last write is another."""
+    source, target = FolderStore(tree), stores[kind]
+    digests = digests_in_folder(tree) if announced else {}
+    items = [
+        TransferItem(entry.path, entry.size_bytes, digests.get(entry.path, (0, None))[1], etag=entry.etag)
+        for entry in source.list()
+    ]
+    with TransferJournal(tmp_path / "journal.sqlite") as journal:
+        transfer(source, target, items, journal=journal)
+        for path in ("data/one-more", "data/small/7"):
+            with target.open_write(path, MIX[path]) as writer:
+                writer.write(bytes(MIX[path]))
+                writer.commit()
+        result = transfer(source, target, items, journal=journal)
+        again = transfer(source, target, items, journal=journal)
+    assert digests_in_store(target) == digests_in_folder(tree)
+    assert (result.copied, result.skipped) == (2, len(MIX) - 1)  # with bagit.txt there is one file more
+    assert (again.copied, again.skipped) == (0, len(MIX) + 1)
+
+
 def test_names_that_differ_only_in_case_are_refused_by_a_store_that_would_keep_one_file_for_both(
     stores: dict[str, Store], tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from datetime import time as clock_time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -420,17 +420,35 @@ def test_a_service_without_space_ends_the_delivery_with_its_own_error(code: str)
     assert isinstance(failure.value.__cause__, StoreFullError)
 
 
-def test_a_service_that_tells_another_checksum_gets_the_file_again() -> None:
-    lies = ["AAAAAAAAAAA="]
+@pytest.mark.parametrize(("size", "put"), [(1000, "/a?"), (9 * MIB, "comp=block&")], ids=["one request", "blocks"])
+@pytest.mark.parametrize(
+    ("checksum", "header", "other"),
+    [("crc64", "x-ms-content-crc64", "AAAAAAAAAAA="), ("md5", "Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg==")],
+    ids=["CRC64", "MD5"],
+)
+def test_a_service_that_tells_another_checksum_gets_what_it_was_sent_again(
+    size: int, put: str, checksum: Literal["crc64", "md5"], header: str, other: str
+) -> None:
+    lied: list[str] = []
 
     def lie(request: Request) -> Answer | None:
-        if request.method == "PUT" and lies:
-            return Answer(201, {"ETag": '"1"', "x-ms-content-crc64": lies.pop()})
+        if request.method == "PUT" and put in request.target and not lied:
+            lied.append(request.target)
+            return Answer(201, {"ETag": '"1"', header: other})
         return None
 
     events: list[TransferEvent] = []
     with ScriptedService(lie) as service:
-        transfer(made_up({"a": 1000}), container(service.port), [TransferItem("a", 1000)], on_event=events.append)
+        transfer(
+            made_up({"a": size}),
+            container(service.port),
+            [TransferItem("a", size)],
+            settings=TransferSettings(checksum=checksum),
+            on_event=events.append,
+        )
+        sent = [request.target for request in service.requests if put in request.target and request.method == "PUT"]
+    assert sent.count(lied[0]) == 2
+    assert len(sent) == len(set(sent)) + 1, "nothing else was sent again"
     assert [event.path for event in events if isinstance(event, Repairing)] == ["a"]
     assert [event.result.status for event in events if isinstance(event, FileFinished)] == ["repaired"]
 

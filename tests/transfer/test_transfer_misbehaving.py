@@ -5,18 +5,19 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
-from bridge.errors import DeliveryFailedError, StoreAccessError, StoreUnreachableError
+from bridge.errors import DeliveryFailedError, StoreAccessError, StoreCorruptError, StoreError, StoreUnreachableError
 from bridge.secrets import Secret
 from bridge.store import Store, StoreSettings, open_store, parse_destination
-from bridge.store.transfer import Retrying, TransferEvent, TransferItem, TransferSettings, transfer
+from bridge.store.transfer import Repairing, Retrying, TransferEvent, TransferItem, TransferSettings, transfer
 from bridge.store.transfer._container import ContainerUpload
-from tests.support.scripted_service import EMPTY_LISTING, Answer, Request, ScriptedService
+from tests.support.scripted_service import EMPTY_LISTING, Answer, Request, ScriptedService, block_list
 from tests.support.transfer_lab import MIB, MadeUpStore, close_opened, opened
 
 SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
@@ -189,6 +190,76 @@ def test_answers_that_were_not_read_are_never_taken_for_those_of_later_requests(
     assert closed == [True]
 
 
+Blocks = list[tuple[str, int]]
+
+
+def shorter_by_a_byte(blocks: Blocks) -> Blocks:
+    return [*blocks[:-1], (blocks[-1][0], blocks[-1][1] - 1)]
+
+
+def the_last_one_twice(blocks: Blocks) -> Blocks:
+    """As many blocks and bytes as were sent; only the names tell."""
+    return [*blocks[:-2], blocks[-1], blocks[-1]]
+
+
+WRONG_LISTS = {
+    "one missing": lambda blocks: blocks[:-1],
+    "none at all": lambda blocks: [],
+    "another size": shorter_by_a_byte,
+    "another order": lambda blocks: blocks[::-1],
+    "another block": the_last_one_twice,
+    "one more": lambda blocks: [*blocks, ("AAAA", 1)],
+    "an empty one more": lambda blocks: [*blocks, ("AAAA", 0)],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_LISTS.values(), ids=WRONG_LISTS.keys())
+def test_a_blob_whose_block_list_is_not_what_was_sent_is_sent_again(wrong: Callable[[Blocks], Blocks]) -> None:
+    lies = [wrong]
+
+    def lie_once(request: Request) -> Answer | None:
+        if "blocklisttype=committed" in request.target and lies:
+            return block_list(lies.pop()(service.committed(request.target)))
+        return None
+
+    events: list[TransferEvent] = []
+    with ScriptedService(lie_once) as service:
+        result = transfer(
+            made_up({"a.zip": 4 * MIB}),
+            container(service.port),
+            [TransferItem("a.zip", 4 * MIB)],
+            settings=TransferSettings(block_size_bytes=MIB),
+            on_event=events.append,
+        )
+        staged = [request.target for request in service.requests if "comp=block&" in request.target]
+    told = [event for event in events if isinstance(event, Repairing)]
+    assert [event.path for event in told] == ["a.zip"]
+    assert "sent were 4194304 in 4" in told[0].reason
+    assert result.repaired == 1
+    assert sorted(staged) == sorted(2 * list(dict.fromkeys(staged))), "all of it was sent again, once"
+    assert len(staged) == 8
+
+
+def test_a_service_that_never_has_what_was_sent_ends_the_delivery() -> None:
+    def lie(request: Request) -> Answer | None:
+        if "blocklisttype=committed" in request.target:
+            return block_list(service.committed(request.target)[:-1])
+        return None
+
+    events: list[TransferEvent] = []
+    with ScriptedService(lie) as service, pytest.raises(DeliveryFailedError) as failure:
+        transfer(
+            made_up({"a.zip": 4 * MIB}),
+            container(service.port),
+            [TransferItem("a.zip", 4 * MIB)],
+            settings=TransferSettings(block_size_bytes=MIB),
+            on_event=events.append,
+        )
+    assert isinstance(failure.value.__cause__, StoreCorruptError)
+    assert failure.value.exit_code == 11
+    assert len([event for event in events if isinstance(event, Repairing)]) == 3
+
+
 @pytest.mark.parametrize(
     "quoted", ["c2Vjcm+V0c2Vj/cmV0=", "c2Vjcm%2bV0c2Vj%2fcmV0%3d", "c2Vjcm&#43;V0c2Vj&#47;cmV0="], ids=str.__len__
 )
@@ -208,3 +279,36 @@ def test_a_service_that_quotes_the_signature_in_any_form_does_not_get_it_into_an
             transfer(made_up({"a.log": 1000}), target, [TransferItem("a.log", 1000)])
     assert "AuthenticationFailed" in str(failure.value)
     assert "c2Vjcm" not in f"{failure.value!r} {failure.value} {failure.value.__cause__!r}"
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 503])
+def test_a_service_that_quotes_the_request_does_not_get_the_sas_into_an_error_of_a_reader(status: int) -> None:
+    asked: list[str] = []
+
+    def quote_it(request: Request) -> Answer:
+        asked.append(request.target)
+        text = request.target.replace("&", "&amp;")
+        body = f"<Error><Code>Odd</Code><Message>{text}</Message><Reason>{text}</Reason></Error>"
+        return Answer(status, {"x-ms-error-code": "Odd", "x-ms-request": request.target}, body.encode())
+
+    with ScriptedService(quote_it) as service:
+        store = opened(
+            open_store(
+                parse_destination(f"http://127.0.0.1:{service.port}/account/container"),
+                sas=SAS,
+                settings=StoreSettings(retries=0),
+            )
+        )
+        tries: list[Callable[[], object]] = [
+            lambda: list(store.list()),
+            lambda: store.stat("a.zip"),
+            lambda: store.open_read("a.zip").__enter__().readinto(memoryview(bytearray(10))),
+        ]
+        for attempt in tries:
+            with pytest.raises(StoreError) as failure:
+                attempt()
+            shown = "".join(traceback.format_exception(failure.value))
+            assert "Odd" in str(failure.value) or str(status) in str(failure.value)
+            assert "c2VjcmV0" not in f"{shown} {failure.value!r} {failure.value.fields}"
+    assert len(asked) >= len(tries)
+    assert all("c2VjcmV0" in target for target in asked), "each answer had the signature in it"
