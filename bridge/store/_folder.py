@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache, partial
@@ -41,6 +42,8 @@ _READ = (
 )
 _WRITE = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _LOCKED_BYTE = 1 << 62  # far behind every content: on Windows a lock keeps others from its bytes
+_HELD_ELSEWHERE = {5, 32}  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION (MS-ERREF 2.2)
+_HELD_FOR_S = 2.0
 _REPARSE_LINKS = {0xA000000C, 0xA0000003}  # IO_REPARSE_TAG_SYMLINK, IO_REPARSE_TAG_MOUNT_POINT (MS-FSCC 2.1.2.1)
 
 
@@ -202,7 +205,7 @@ class FolderStore:
         finally:
             if not writer.close():
                 with store_errors(self.location, path, writing=True), suppress(FileNotFoundError):
-                    Path(temporary).unlink()
+                    once_let_go(Path(temporary).unlink)
 
     @contextmanager
     def open_resume(self, path: str, offset: int, size_bytes: int | None = None) -> Iterator[Writer]:
@@ -295,12 +298,12 @@ class FolderStore:
         with store_errors(self.location, path, writing=True):
             for folder, _, names in os.walk(full, topdown=False, onerror=_raise_unless_gone):
                 for name in filter(is_hidden, names):
-                    Path(folder, name).unlink(missing_ok=True)
-                _remove_if_empty(Path(folder))
+                    once_let_go(partial(Path(folder, name).unlink, missing_ok=True))
+                once_let_go(partial(_remove_if_empty, Path(folder)))
 
     def _unlink(self, full: str, path: str) -> None:
         with store_errors(self.location, path, writing=True), suppress(FileNotFoundError, NotADirectoryError):
-            Path(full).unlink()
+            once_let_go(Path(full).unlink)
 
     # -- places -------------------------------------------------------------------------------------------------------
 
@@ -457,10 +460,8 @@ class _FolderWriter:
             entry = _entry(self._path, os.fstat(self._file.fileno()))  # whatever becomes of the name afterwards
             if os.name == "nt":
                 self._file.close()  # what is open cannot be renamed there, and so not be taken by another writer
-            if self._replace:
-                os.replace(self._temporary, self._full)  # noqa: PTH105 - \\?\ paths as they are
-            else:
-                _rename_to_new(self._temporary, self._full)
+            rename = os.replace if self._replace else _rename_to_new  # strings: \\?\ paths as they are
+            once_let_go(partial(rename, self._temporary, self._full))
             self._file.close()  # with its lock: another writer then sees that the name is no longer this file's
             self._committed = True
             return entry
@@ -469,6 +470,34 @@ class _FolderWriter:
         """Closes the file; tells whether it was committed."""
         self._file.close()
         return self._committed
+
+
+def once_let_go(
+    step: Callable[[], T],
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Renames or removes a file as soon as nobody else on Windows has it open, and tries for two seconds.
+
+    A scanner, an indexer or another machine opens what was just written for a moment, without sharing it for removal:
+    Windows refuses the rename meanwhile (CreateFile, FILE_SHARE_DELETE, Microsoft Learn). It says the same where the
+    access is denied for good, so that this is known two seconds later.
+
+    Raises:
+        OSError: the last one that the step raised.
+    """
+    give_up_at = monotonic() + _HELD_FOR_S
+    wait_s = 0.01
+    while True:
+        try:
+            return step()
+        except OSError as error:
+            held = getattr(error, "winerror", None) in _HELD_ELSEWHERE
+            if not held or monotonic() >= give_up_at:
+                raise
+        sleep(wait_s)
+        wait_s = min(2 * wait_s, 0.2)
 
 
 def _raise_unless_gone(error: OSError) -> None:

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bridge.errors import StoreError, StoreFullError, StoreNotFoundError, StoreReadOnlyError, UnsafePathError
 from bridge.store import FolderStore
-from bridge.store._folder import _make_folders, _opener, os_path
+from bridge.store import _folder as folder
+from bridge.store._folder import _make_folders, _opener, once_let_go, os_path
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
 pytestmark = posix_only
@@ -269,3 +270,120 @@ def test_a_drive_that_is_gone_ends_the_making_of_folders(monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "is_dir", lambda self: False)
     with pytest.raises(FileNotFoundError):
         _make_folders(Path("/gone/west"))
+
+
+# -- Windows: what somebody else has open for a moment ----------------------------------------------------------------
+
+
+def held(code: int | None) -> PermissionError:
+    """What a rename raises on Windows; elsewhere no error has such a code."""
+    error = PermissionError(13, "The process cannot access the file because it is being used by another process")
+    if code is not None:
+        error.winerror = code  # type: ignore[attr-defined,unused-ignore]
+    return error
+
+
+class Holding:
+    """Stands before a call of the system and refuses the first ones, as if somebody had the file open."""
+
+    def __init__(self, call: Callable[..., object], code: int | None, times: int = 2) -> None:
+        self.calls = 0
+        self._call, self._code, self._times = call, code, times
+
+    def __call__(self, *given: object, **more: object) -> object:
+        self.calls += 1
+        if self.calls <= self._times:
+            raise held(self._code)
+        return self._call(*given, **more)
+
+    def as_method(self) -> Callable[..., object]:
+        def method(*given: object, **more: object) -> object:
+            return self(*given, **more)
+
+        return method
+
+
+@pytest.mark.parametrize("code", [5, 32])
+@pytest.mark.parametrize("replace", [True, False], ids=["replacing", "new"])
+def test_a_file_that_a_scanner_holds_for_a_moment_gets_its_name_when_it_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, replace: bool
+) -> None:
+    where = (os, "replace") if replace else (folder, "_rename_to_new")
+    holding = Holding(getattr(*where), code)
+    monkeypatch.setattr(*where, holding)
+    with FolderStore(tmp_path).open_write("data/a.zip", 4, replace=replace) as writer:
+        writer.write(b"done")
+        writer.commit()
+    assert holding.calls == 3
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["a.zip"]
+    assert (tmp_path / "data/a.zip").read_bytes() == b"done"
+
+
+def test_a_file_that_a_scanner_holds_for_a_moment_is_removed_when_it_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderStore(tmp_path)
+    write(store, "data/a.zip")
+    with store.open_resume("data/b.zip", 0) as writer:
+        writer.write(b"half")
+    unlink, rmdir = Holding(Path.unlink, 32), Holding(Path.rmdir, 32)
+    monkeypatch.setattr(Path, "unlink", unlink.as_method())
+    monkeypatch.setattr(Path, "rmdir", rmdir.as_method())
+    store.remove("data/a.zip")
+    assert unlink.calls == 3
+    unlink.calls = 0
+    store.clear_folder("data")
+    assert (unlink.calls, rmdir.calls) == (3, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [None, 19, 112])
+def test_what_is_refused_for_another_reason_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None
+) -> None:
+    holding = Holding(os.replace, code)
+    monkeypatch.setattr(os, "replace", holding)
+    with pytest.raises(StoreError):
+        write(FolderStore(tmp_path), "a.zip")
+    assert holding.calls == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_held_for_longer_is_given_up_after_two_seconds() -> None:
+    now = [100.0]
+    holding = Holding(lambda: None, 32, times=1000)
+
+    def sleep(seconds: float) -> None:
+        assert 0 < seconds <= 0.2
+        now[0] += seconds
+
+    with pytest.raises(PermissionError):
+        once_let_go(holding, monotonic=lambda: now[0], sleep=sleep)
+    assert 102.0 <= now[0] <= 102.2
+    assert 10 < holding.calls < 30
+
+
+def test_what_is_held_for_almost_two_seconds_is_waited_for() -> None:
+    now = [100.0]
+
+    def rename() -> str:
+        if now[0] < 101.9:
+            raise held(5)
+        return "renamed"
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    assert once_let_go(rename, monotonic=lambda: now[0], sleep=sleep) == "renamed"
+
+
+def test_a_rename_that_is_refused_for_good_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderStore(tmp_path)
+    write(store, "a.zip", b"old")
+    monkeypatch.setattr(os, "replace", Holding(os.replace, 5, times=1000))
+    monkeypatch.setattr(folder, "_HELD_FOR_S", 0.05)
+    with pytest.raises(StoreReadOnlyError):
+        write(store, "a.zip", b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.zip": b"old"}
