@@ -453,6 +453,7 @@ class _Channels:
             busy = list(self._busy)
         for channel in busy:
             channel.interrupt()
+        self.forget_idle()  # whoever closes the store would wait for the server's good-bye
 
     def give_back(self, channel: Channel) -> None:
         with self._lock:

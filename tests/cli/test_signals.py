@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 
 from bridge.collection import Control, Event, RunState, StateChanged
 from bridge.errors import ExitCode
-from bridge.store import FolderStore
+from bridge.store import FolderStore, StoreSettings
 from cli._console import Console, Globals
 from cli._run import show_live
 from cli._signals import (
@@ -32,6 +34,9 @@ from cli._signals import (
 from cli._transfer import LineUse
 from tests.support.bundles import make_bundle
 from tests.support.command_line import ROOT, rehearsal, start
+from tests.support.samba import PASSWORD, USERNAME
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.transfer_lab import MIB
 
 
 def test_ctrl_c_waits_for_nothing_that_its_own_thread_may_hold() -> None:
@@ -138,6 +143,36 @@ def test_ctrl_c_ends_a_delivery_to_a_service_that_never_answers(tmp_path: Path) 
     assert process.returncode == ExitCode.INTERRUPTED
     assert "the same command goes on" in stderr
     assert "c2VjcmV0" not in stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: a real signal is sent")
+@pytest.mark.parametrize("place", ["container", "share"])
+def test_one_ctrl_c_ends_a_verify_whose_line_fell_silent_while_it_read(
+    request: pytest.FixtureRequest, tmp_path: Path, place: str
+) -> None:
+    """It does not wait for the line's own time-out of a minute."""
+    payload = {f"data/L/{number}.zip": os.urandom(16 * MIB) for number in range(4)}
+    make_bundle(tmp_path / "b", FolderStore(tmp_path / "b"), payload)
+    server = request.getfixturevalue("azurite" if place == "container" else "samba")
+    with TcpProxy("127.0.0.1", server.port) as proxy:
+        if place == "container":
+            name = server.new_container()
+            with server.owner(name) as owner:
+                for file in filter(Path.is_file, (tmp_path / "b").rglob("*")):
+                    owner.upload_blob(file.relative_to(tmp_path / "b").as_posix(), file.read_bytes())
+            bundle = server.container_url(name).replace(f":{server.port}/", f":{proxy.port}/")
+            asked, secrets = ["verify", bundle], {"PEP_BRIDGE_SAS": server.sas(name).reveal()}
+        else:
+            shutil.copytree(tmp_path / "b", server.path() / tmp_path.name)
+            asked = ["verify", f"smb://127.0.0.1:{proxy.port}/bundles/{tmp_path.name}", "--share-username", USERNAME]
+            secrets = {"PEP_BRIDGE_SHARE_PASSWORD": PASSWORD}
+        proxy.stall_after(8 * MIB)
+        with start("--state-dir", str(tmp_path / "state"), *asked, **secrets) as process:
+            assert proxy.stalled.wait(60)
+            time.sleep(1)  # what had come is used up
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=StoreSettings().io_timeout_s - 15)
+    assert process.returncode == ExitCode.INTERRUPTED, stderr
 
 
 def test_words_that_nobody_can_read_any_more_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

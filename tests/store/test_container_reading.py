@@ -33,7 +33,7 @@ from bridge.store.transfer import hash_files
 from tests.support.azurite import Azurite
 from tests.support.range_service import RangeService, content_at
 from tests.support.tcp_proxy import TcpProxy
-from tests.support.transfer_lab import KIB, MIB, TunnelProxy
+from tests.support.transfer_lab import KIB, MIB, TunnelProxy, end_hashing_after_a_stall
 
 SAS = Secret("sv=2019-02-02&sr=c&sp=rl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
 CONTENT = hashlib.shake_256(b"content").digest(13 * MIB + 77)
@@ -451,3 +451,16 @@ def test_files_of_a_container_are_hashed_as_they_are(azurite: Azurite, container
         path: hashlib.sha256(CONTENT[:size]).hexdigest()
         for path, size in (("large.zip", len(CONTENT)), ("small.log", 5000), ("empty", 0))
     }
+
+
+def test_hashing_a_container_that_fell_silent_ends_when_nobody_wants_it_any_more(azurite: Azurite) -> None:
+    name = azurite.new_container()
+    with azurite.owner(name) as owner:
+        for number in range(3):
+            owner.upload_blob(f"hashed/{number}.zip", CONTENT)
+    with (
+        TcpProxy("127.0.0.1", azurite.port) as proxy,
+        closing(through(proxy, azurite, name, StoreSettings(io_timeout_s=3600))) as store,
+    ):
+        end_hashing_after_a_stall(store, "hashed", proxy)
+        assert store.stat("hashed/1.zip").size_bytes == len(CONTENT), "the store can be used again"

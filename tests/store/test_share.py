@@ -33,6 +33,7 @@ from bridge.store.transfer import LinePolicy, TransferSettings, transfer
 from tests.support.processes import free_port
 from tests.support.samba import PASSWORD, Samba
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.transfer_lab import end_hashing_after_a_stall
 
 MIB = 1024 * 1024
 
@@ -261,6 +262,17 @@ def test_a_transfer_from_a_share_that_fell_silent_ends_when_it_is_cancelled(samb
             assert [type(error) for error in ended] == [InterruptedError]
             proxy.stall(False)
             assert store.stat("silent/one.zip").size_bytes == 24 * MIB, "the store can be used again"
+
+
+def test_hashing_a_share_that_fell_silent_ends_when_nobody_wants_it_any_more(samba: Samba) -> None:
+    with TcpProxy(samba.host, samba.port) as proxy:
+        place = parse_destination(f"smb://{proxy.host}:{proxy.port}/bundles")
+        settings = StoreSettings(io_timeout_s=3600)
+        with closing(open_store(place, credential=samba.credential, settings=settings)) as store:
+            for number in range(3):
+                write(store, f"hashed/{number}.zip", os.urandom(24 * MIB))
+            end_hashing_after_a_stall(store, "hashed", proxy)
+            assert store.stat("hashed/1.zip").size_bytes == 24 * MIB, "the store can be used again"
 
 
 def test_a_file_that_somebody_has_open_for_a_moment_is_read_when_it_is_free(samba: Samba) -> None:

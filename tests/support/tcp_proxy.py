@@ -20,10 +20,11 @@ class TcpProxy:
     """Forwards every connection to one target, as long as the test lets it.
 
     ``stall`` holds bytes back in both directions (a silent line); ``refuse`` resets new connections as soon as they
-    come; ``cut`` ends the present ones (FIN), ``reset`` ends them with RST. ``cut_after`` resets each new connection
-    once it has carried that many bytes to the client. ``listen_on`` is the proxy's own address; ``source`` may be set
-    to the local address that it connects from, as if its client had another one from then on. ``answer_with`` speaks
-    in the target's place. What clients send is in ``heard``, up to a megabyte.
+    come; ``cut`` ends the present ones (FIN), ``reset`` ends them with RST. ``cut_after`` resets each new
+    connection once it has carried that many bytes to the client; ``stall_after`` stalls the line, once, when all of
+    them together have carried so many more, and then sets ``stalled``. ``listen_on`` is the proxy's own address;
+    ``source`` may be set to the local address that it connects from, as if its client had another one from then on.
+    ``answer_with`` speaks in the target's place. What clients send is in ``heard``, up to a megabyte.
     """
 
     def __init__(self, target_host: str, target_port: int, listen_on: tuple[str, int] = ("127.0.0.1", 0)) -> None:
@@ -43,6 +44,8 @@ class TcpProxy:
         self._refusing = False
         self._swallowing = False
         self._cut_after: int | None = None
+        self._stall_at: int | None = None
+        self.stalled = threading.Event()
         self._speech: Callable[[], Iterable[bytes]] | None = None
         self._closed = False
 
@@ -76,6 +79,11 @@ class TcpProxy:
     def cut_after(self, size_bytes: int | None) -> None:
         """Resets each connection that is opened from now on after so many bytes to the client; None ends that."""
         self._cut_after = size_bytes
+
+    def stall_after(self, size_bytes: int) -> None:
+        """Stalls the line, once, when so many more bytes have gone to clients."""
+        self.stalled.clear()
+        self._stall_at = self.bytes_down + size_bytes
 
     def swallow_answers(self, swallowing: bool = True) -> None:
         """Drops what the target says: requests arrive there, and nobody learns what came of them."""
@@ -163,6 +171,10 @@ class TcpProxy:
             self.heard += data[: max(_HEARD_BYTES - len(self.heard), 0)]
         else:
             self.bytes_down += len(data)
+            if self._stall_at is not None and self.bytes_down >= self._stall_at:
+                self._stall_at = None
+                self.stall()
+                self.stalled.set()
             if pair.left == 0:
                 pair.end(reset=True)
                 return False

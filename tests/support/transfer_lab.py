@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from bridge.store import Entry, Reader, Store
+from bridge.store.transfer import hash_files
+from tests.support.tcp_proxy import TcpProxy
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -52,6 +54,29 @@ def digests_in_store(store: Store) -> dict[str, tuple[int, str]]:
                 size += read
         found[entry.path] = (size, digest.hexdigest())
     return found
+
+
+def end_hashing_after_a_stall(store: Store, folder: str, proxy: TcpProxy) -> None:
+    """Hashes until the line falls silent, then gives it up: no thread of it is left, whatever the line's time-out."""
+    cancel = threading.Event()
+    hashed: list[str] = []
+
+    def hash_them() -> None:
+        hashed.extend(done.path for done in hash_files(store, folder, cancel=cancel))
+
+    proxy.stall_after(8 * MIB)
+    hashing = threading.Thread(target=hash_them, daemon=True)
+    hashing.start()
+    assert proxy.stalled.wait(60)
+    time.sleep(1)  # what had come is used up; all that is left waits for the server
+    assert hashing.is_alive()
+    cancel.set()
+    hashing.join(60)
+    ended = not hashing.is_alive()
+    proxy.stall(False)
+    assert ended, "the threads wait for an answer that does not come"
+    assert len(hashed) < 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hash-")]
 
 
 OPENED: list[Store] = []

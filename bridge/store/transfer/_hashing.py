@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from bridge.errors import StoreCorruptError, StoreError
 from bridge.store._buffers import aligned_buffer
-from bridge.store._protocol import Entry, ListedReads, Reader, Store
+from bridge.store._protocol import Abortable, Entry, ListedReads, Reader, Store
 
 _BUFFER_BYTES = 1 << 20  # read and hashed while it is still in the second-level cache
+_LET_END_S = 0.2  # who is at work sees within one buffer that nobody wants more
 _AHEAD = 512  # results that may wait for an earlier, longer file
 
 
@@ -108,7 +109,16 @@ class _Hashing:
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.join(_LET_END_S)
+            while thread.is_alive():  # it waits for a store that fell silent, and may try again when it is woken
+                self._wake()
+                thread.join(_LET_END_S)
+
+    def _wake(self) -> None:
+        if self._listed is not None:
+            self._listed.abort_reads()
+        if isinstance(self._store, Abortable):
+            self._store.abort()
 
     def _work(self) -> None:
         buffer = aligned_buffer(_BUFFER_BYTES)
