@@ -154,7 +154,9 @@ class _Teller:
         rest = self._line.rest if self._line is not None else ""
         if event.bytes_done < event.bytes_total:
             left = event.seconds_left, event.seconds_left_low, event.seconds_left_high
-            parts += [rest] if rest else pace_words(event.rate_bytes_per_s, *left)
+            rate = event.rate_bytes_per_s
+            known = rate if rate or event.seconds_left is not None else None
+            parts += [rest] if rest else pace_words(known, *left)
         elif not _is_complete(event):
             parts.append("waiting for the last confirmation")
         return ", ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ _LINE_EVERY_S = 10.0
 _SAMPLE_EVERY_S = 1.0
 _SAMPLES = 30
 _RECENT = 5
+_TICK_S = 1.0
 
 
 class Pace:
@@ -38,10 +40,10 @@ class Pace:
         self._last = at, before
 
     @property
-    def rate(self) -> float:
-        """Bytes a second over the last few seconds."""
+    def rate(self) -> float | None:
+        """Bytes a second over the last few looks, which are to be a second apart; ``None`` before it is known."""
         recent = list(self._rates)[-_RECENT:]
-        return sum(recent) / len(recent) if recent else 0.0
+        return sum(recent) / len(recent) if recent else None
 
     def left(self, size_bytes: int) -> tuple[float | None, float | None, float | None]:
         """Seconds for so many more bytes: at the mean rate seen, and at the rate of its fast and its slow fifth."""
@@ -53,10 +55,10 @@ class Pace:
         return size_bytes / mean, size_bytes / max(fast, mean), size_bytes / slow if slow > 0 else None
 
 
-def pace_words(rate: float, left: float | None, low: float | None, high: float | None) -> list[str]:
+def pace_words(rate: float | None, left: float | None, low: float | None, high: float | None) -> list[str]:
     """``2.5 MB/s now`` and ``about 2:05 left (1:50 to 4:10)``, as far as they are known."""
     words = []
-    if rate or left is not None:
+    if rate is not None:
         words.append(f"{size(int(rate))}/s now")
     if left is not None:
         words.append(f"about {duration(left)} left{_spread(low, high)}")
@@ -82,12 +84,53 @@ class Bar(Protocol):
 def bytes_bar(console: Console, what: str) -> Iterator[Bar]:
     """A Rich bar where a person looks at a terminal, else plain lines every ten seconds."""
     if not console.is_terminal or console.as_json:
-        yield _Lines(console, what)
+        with _ticking(_Lines(console, what)) as bar:
+            yield bar
         return
     from rich.progress import BarColumn, Progress, TextColumn
 
-    with Progress(BarColumn(), TextColumn("{task.description}"), console=console.rich(), transient=True) as progress:
-        yield _RichBar(progress, progress.add_task(what, total=None), what)
+    with (
+        Progress(BarColumn(), TextColumn("{task.description}"), console=console.rich(), transient=True) as progress,
+        _ticking(_RichBar(progress, progress.add_task(what, total=None), what)) as bar,
+    ):
+        yield bar
+
+
+@contextmanager
+def _ticking(bar: Bar) -> Iterator[Bar]:
+    """Shows the bar anew every second: whoever waits for a line that fell silent is told of no bytes."""
+    ticking = _Ticking(bar)
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(_TICK_S):
+            ticking.tick()
+
+    thread = threading.Thread(target=tick, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield ticking
+    finally:
+        ended.set()
+        thread.join()
+
+
+class _Ticking:
+    """A bar that remembers what it showed; for several threads."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar, self._lock = bar, threading.Lock()
+        self._shown: tuple[int, int | None] | None = None
+
+    def update(self, done: int, total: int | None) -> None:
+        with self._lock:
+            self._shown = done, total
+            self._bar.update(done, total)
+
+    def tick(self) -> None:
+        with self._lock:
+            if self._shown is not None and self._shown[0] != self._shown[1]:
+                self._bar.update(*self._shown)
 
 
 class _RichBar:
@@ -100,13 +143,14 @@ class _RichBar:
 
 
 class _Lines:
-    def __init__(self, console: Console, what: str) -> None:
-        self._console, self._what, self._last, self._pace = console, what, time.monotonic(), Pace()
+    def __init__(self, console: Console, what: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._what, self._monotonic = console, what, monotonic
+        self._last, self._pace = monotonic(), Pace(monotonic)
 
     def update(self, done: int, total: int | None) -> None:
         told = _told(self._what, self._pace, done, total)
-        if time.monotonic() - self._last >= _LINE_EVERY_S:
-            self._last = time.monotonic()
+        if self._monotonic() - self._last >= _LINE_EVERY_S:
+            self._last = self._monotonic()
             self._console.say(told)
 
 

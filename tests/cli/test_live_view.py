@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from bridge.collection import DeliveryProgress, HashProgress, RecordArrived, Run
 from bridge.endpoint import Progress, Record, Stream
 from cli._console import Console
 from cli._live import KEYS, _Lines, _Screen, _Teller
-from cli._progress import Pace, pace_words
+from cli._progress import Pace, bytes_bar, pace_words
 
 MB = 1_000_000
 
@@ -145,6 +146,41 @@ def test_hashing_shows_its_rate_and_the_time_left_with_its_spread() -> None:
         pace.saw(done * MB)
     words = pace_words(pace.rate, *pace.left(10 * MB))
     assert words == ["1.7 MB/s now", "about 0:06 left (0:05 to 0:10)"]
+
+
+def test_a_pace_that_has_come_to_a_stop_is_nothing_now_and_promises_no_time_in_the_end() -> None:
+    clock = iter(map(float, range(100)))
+    pace = Pace(lambda: next(clock))
+    for done in (0, 2, 4):
+        pace.saw(done * MB)
+    for _ in range(5):
+        pace.saw(4 * MB)
+    assert pace_words(pace.rate, *pace.left(10 * MB)) == ["0 B/s now", "about 0:17 left (0:05 or more)"]
+    for _ in range(30):
+        pace.saw(4 * MB)
+    assert pace_words(pace.rate, *pace.left(10 * MB)) == ["0 B/s now"]
+
+
+def test_plain_lines_go_on_and_say_that_nothing_comes_while_a_line_is_silent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli._progress._TICK_S", 0.02)
+    monkeypatch.setattr("cli._progress._SAMPLE_EVERY_S", 0.02)
+    monkeypatch.setattr("cli._progress._LINE_EVERY_S", 0.05)
+    said = ""
+    with bytes_bar(Console(as_json=False), "reading") as bar:
+        time.sleep(0.2)
+        assert capsys.readouterr().err == "", "nothing is known before the first byte"
+        bar.update(2 * MB, 8 * MB)
+        while "0 B/s now" not in said:
+            time.sleep(0.05)
+            said += capsys.readouterr().err
+        bar.update(8 * MB, 8 * MB)
+        capsys.readouterr()
+        time.sleep(0.2)
+        assert capsys.readouterr().err == "", "all is read: no line is waited for"
+    assert "reading: 2.0 MB of 8.0 MB, 0 B/s now\n" in said
+    assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
 def test_the_screen_of_a_delivery_shows_the_same_and_what_its_ctrl_c_does() -> None:
