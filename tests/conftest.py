@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -48,3 +51,19 @@ def own_user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("PEP_BRIDGE_STATE_DIR", str(folder / "state" / "pep-bridge"))
         patch.delenv("PEP_BRIDGE_CONFIG", raising=False)
         yield
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    if sys.platform == "win32":
+        pytest.skip("not run: a small file system is mounted on Unix only")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("not run: mounting a small file system needs root")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

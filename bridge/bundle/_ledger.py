@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from bridge.store import Entry
+from bridge.store import Entry, TemporaryDatabase
 
 IS_PAYLOAD = "(path >= 'data/' AND path < 'data0')"  # '0' follows '/': a range that the key serves
 IS_TAG = f"NOT {IS_PAYLOAD}"
@@ -17,6 +16,11 @@ _PAGE_ROWS = 1000
 _COLUMNS = (
     "path, expected_sha256, expected_bytes, found_bytes, found_sha256, expected_md5, found_md5, problem,"
     " in_manifest, unhashed"
+)
+_SCHEMA = (
+    "CREATE TABLE file (path TEXT PRIMARY KEY, expected_sha256 TEXT, expected_bytes INTEGER,"
+    " found_bytes INTEGER, found_sha256 TEXT, expected_md5 BLOB, found_md5 BLOB, problem TEXT,"
+    " in_manifest INTEGER NOT NULL DEFAULT 0, unhashed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
 )
 
 
@@ -40,20 +44,12 @@ class Ledger:
     """Promised and found files by path, in a private temporary database that is gone when it is closed.
 
     Rows come back sorted by path (by code point, as a manifest is written). The page-wise queries let a caller write
-    while it walks. A hasher may walk the rows in a thread of its own: SQLite serialises the calls.
+    while it walks. A hasher may walk the rows in a thread of its own. Every method raises ``StoreFullError`` where
+    there is no space for it.
     """
 
     def __init__(self) -> None:
-        # An empty name is a private on-disk database that SQLite deletes at close (sqlite.org, "Temporary Databases").
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute(
-            "CREATE TABLE file (path TEXT PRIMARY KEY, expected_sha256 TEXT, expected_bytes INTEGER,"
-            " found_bytes INTEGER, found_sha256 TEXT, expected_md5 BLOB, found_md5 BLOB,"
-            " problem TEXT,"
-            " in_manifest INTEGER NOT NULL DEFAULT 0, unhashed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
-        )
+        self._database = TemporaryDatabase("the list of the bundle's files", _SCHEMA)
 
     def __enter__(self) -> Self:
         return self
@@ -66,29 +62,29 @@ class Ledger:
     def promise_sha256(self, path: str, sha256: str) -> bool:
         """A manifest's line; false where the manifest has that path already (the first line stands)."""
         return (
-            self._database.execute(
+            self._database.run(
                 "INSERT INTO file (path, expected_sha256, in_manifest) VALUES (?, ?, 1) ON CONFLICT (path)"
                 " DO UPDATE SET expected_sha256 = excluded.expected_sha256, in_manifest = 1 WHERE in_manifest = 0",
                 (path, sha256),
-            ).rowcount
+            )
             > 0
         )
 
     def promise_size(self, path: str, size_bytes: int) -> bool:
         """A promised size; false where another one was promised for that path already."""
         return (
-            self._database.execute(
+            self._database.run(
                 "INSERT INTO file (path, expected_bytes) VALUES (?, ?) ON CONFLICT (path)"
                 " DO UPDATE SET expected_bytes = excluded.expected_bytes"
                 " WHERE expected_bytes IS NULL OR expected_bytes = excluded.expected_bytes",
                 (path, size_bytes),
-            ).rowcount
+            )
             > 0
         )
 
     def promise_unhashed(self, path: str, md5: bytes | None = None) -> None:
         """A file that is in the payload, as the bundle itself says, without a SHA-256."""
-        self._database.execute(
+        self._database.run(
             "INSERT INTO file (path, unhashed, expected_md5) VALUES (?, 1, ?) ON CONFLICT (path)"
             " DO UPDATE SET unhashed = 1, expected_md5 = excluded.expected_md5",
             (path, md5),
@@ -96,7 +92,7 @@ class Ledger:
 
     def find(self, entry: Entry) -> None:
         """A file that is there."""
-        self._database.execute(
+        self._database.run(
             "INSERT INTO file (path, found_bytes, found_md5) VALUES (?, ?, ?) ON CONFLICT (path)"
             " DO UPDATE SET found_bytes = excluded.found_bytes, found_md5 = excluded.found_md5",
             (entry.path, entry.size_bytes, entry.md5),
@@ -104,31 +100,31 @@ class Ledger:
 
     def find_sha256(self, path: str, sha256: str) -> None:
         """The checksum that a file has."""
-        self._database.execute("UPDATE file SET found_sha256 = ? WHERE path = ?", (sha256, path))
+        self._database.run("UPDATE file SET found_sha256 = ? WHERE path = ?", (sha256, path))
 
     def fail(self, path: str, problem: str) -> None:
         """A file that is there and could not be read, and why."""
-        self._database.execute("UPDATE file SET problem = ? WHERE path = ?", (problem, path))
+        self._database.run("UPDATE file SET problem = ? WHERE path = ?", (problem, path))
 
     def lose(self, path: str) -> None:
         """A file that was listed and then was not there to be read."""
-        self._database.execute("UPDATE file SET found_bytes = NULL WHERE path = ?", (path,))
+        self._database.run("UPDATE file SET found_bytes = NULL WHERE path = ?", (path,))
 
     def has(self, path: str) -> bool:
         """Whether a file of that path was found."""
         query = "SELECT 1 FROM file WHERE path = ? AND found_bytes IS NOT NULL"
-        return self._database.execute(query, (path,)).fetchone() is not None
+        return bool(self._database.rows(query, (path,)))
 
     def rows(self, where: str = "1") -> Iterator[LedgerRow]:
         """The rows for which a condition (a constant of this package, never input) holds, sorted by path."""
         query = f"SELECT {_COLUMNS} FROM file WHERE path > ? AND ({where}) ORDER BY path LIMIT {_PAGE_ROWS}"  # noqa: S608
         last = ""
-        while page := self._database.execute(query, (last,)).fetchall():
+        while page := self._database.rows(query, (last,)):
             yield from (LedgerRow(*values) for values in page)
             last = page[-1][0]
 
     def total(self, where: str = "1") -> tuple[int, int]:
         """How many rows meet a condition, and the sum of the sizes found, in bytes."""
         query = f"SELECT COUNT(*), COALESCE(SUM(found_bytes), 0) FROM file WHERE {where}"  # noqa: S608
-        count, size_bytes = self._database.execute(query).fetchone()
+        [(count, size_bytes)] = self._database.rows(query)
         return count, size_bytes

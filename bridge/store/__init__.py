@@ -19,6 +19,7 @@ from bridge.store._protocol import (
 )
 from bridge.store._sas import SasInfo, describe_sas
 from bridge.store._settings import StoreSettings
+from bridge.store._temporary import TemporaryDatabase
 
 __all__ = [
     "Block",
@@ -34,6 +35,7 @@ __all__ = [
     "SasInfo",
     "Store",
     "StoreSettings",
+    "TemporaryDatabase",
     "UnsafeNameHandler",
     "Writer",
     "check_path",

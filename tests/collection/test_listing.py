@@ -25,7 +25,7 @@ def find(listing: Listing) -> None:
 @pytest.mark.parametrize("fill", [promise, find])
 def test_a_temporary_folder_without_space_is_told_as_that(fill: Callable[[Listing], None]) -> None:
     with Listing() as listing:
-        listing._database.execute("PRAGMA max_page_count = 20")  # SQLite says of it what it says of a full disk
+        listing._database.run("PRAGMA max_page_count = 20")  # SQLite says of it what it says of a full disk
         with pytest.raises(StoreFullError, match="full") as caught:
             fill(listing)
     assert caught.value.exit_code is ExitCode.NO_SPACE

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from bridge.store._temporary import TemporaryDatabase
+
+_SCHEMA = "CREATE TABLE files (path TEXT PRIMARY KEY, size, md5, etag, sha256) WITHOUT ROWID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +23,21 @@ class Fact:
 
 
 class Arrived:
-    """An index of the target's files in a temporary file that SQLite makes on demand and removes."""
+    """An index of the target's files in a temporary database; none is made where the target has nothing."""
 
     def __init__(self, facts: Iterable[Fact]) -> None:
         self._lock = threading.Lock()
-        self._db: sqlite3.Connection | None = None
+        self._db: TemporaryDatabase | None = None
         for fact in facts:
             if self._db is None:
-                self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode=OFF")
-                self._db.execute("CREATE TABLE files (path TEXT PRIMARY KEY, size, md5, etag, sha256) WITHOUT ROWID")
-                self._db.execute("BEGIN")
-            self._db.execute(
+                self._db = TemporaryDatabase("the list of what the target has", _SCHEMA)
+                self._db.run("BEGIN")
+            self._db.run(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
                 (fact.path, fact.size_bytes, fact.md5, fact.etag, fact.sha256),
             )
         if self._db is not None:
-            self._db.execute("COMMIT")
+            self._db.run("COMMIT")
 
     def __bool__(self) -> bool:
         return self._db is not None
@@ -45,8 +46,8 @@ class Arrived:
         if self._db is None:
             return None
         with self._lock:
-            row = self._db.execute("SELECT * FROM files WHERE path = ?", (path,)).fetchone()
-        return Fact(*row) if row else None
+            rows = self._db.rows("SELECT * FROM files WHERE path = ?", (path,))
+        return Fact(*rows[0]) if rows else None
 
     def close(self) -> None:
         if self._db is not None:

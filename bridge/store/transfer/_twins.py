@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
+from bridge.store._temporary import TemporaryDatabase
 
 _MOST_PAIRS = 100
+_SCHEMA = "CREATE TABLE names (folded TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID"
 
 
 class Twins:
@@ -12,18 +13,15 @@ class Twins:
 
     def __init__(self) -> None:
         self.pairs: list[tuple[str, str]] = []
-        self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=OFF")
-        self._db.execute("CREATE TABLE names (folded TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID")
-        self._db.execute("BEGIN")
+        self._db = TemporaryDatabase("the list of names", _SCHEMA)
+        self._db.run("BEGIN")
 
     def add(self, path: str) -> None:
         """Notes a name; where an earlier one differs only in case, both stand in ``pairs`` (the first hundred)."""
         folded = path.casefold()
-        added = self._db.execute("INSERT OR IGNORE INTO names VALUES (?, ?)", (folded, path))
-        if added.rowcount or len(self.pairs) >= _MOST_PAIRS:
+        if self._db.run("INSERT OR IGNORE INTO names VALUES (?, ?)", (folded, path)) or len(self.pairs) >= _MOST_PAIRS:
             return
-        (earlier,) = self._db.execute("SELECT path FROM names WHERE folded = ?", (folded,)).fetchone()
+        [(earlier,)] = self._db.rows("SELECT path FROM names WHERE folded = ?", (folded,))
         if earlier != path:
             self.pairs.append((earlier, path))
 
