@@ -15,8 +15,9 @@ from typing import Any, Self
 
 from bridge.collection._request import Request
 from bridge.collection._states import RunState, check_transition
-from bridge.errors import BridgeError, JournalError, NoSuchRunError, StampBusyError
+from bridge.errors import BridgeError, JournalError, JournalFullError, NoSuchRunError, StampBusyError
 from bridge.secrets import Scrubber
+from bridge.store import says_full
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x50455042
@@ -160,6 +161,7 @@ class Journal:
     Raises (every method):
         JournalError: the file cannot be read or written, is no journal, or was written by a newer version of this
             tool; it is never replaced or repaired.
+        JournalFullError: there is no space for it.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -371,7 +373,8 @@ class Journal:
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite has ended it by itself where the disk is full
+                connection.execute("ROLLBACK")
             raise
         self.path.chmod(0o600)
 
@@ -396,13 +399,13 @@ class Journal:
         try:
             yield
         except sqlite3.OperationalError as error:
-            full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-            fix = (
-                "Free space there and run the same command again: nothing that was written is lost."
-                if full
-                else "See that the folder can be written and that no other program holds the file."
-            )
-            raise JournalError(path=self.path, detail=str(error), fix=fix) from error
+            if says_full(error):
+                raise JournalFullError(path=self.path, detail=str(error)) from error
+            raise JournalError(
+                path=self.path,
+                detail=str(error),
+                fix="See that the folder can be written and that no other program holds the file.",
+            ) from error
         except sqlite3.DatabaseError as error:
             raise JournalError(
                 path=self.path,
@@ -410,6 +413,8 @@ class Journal:
                 fix="Move the file away: runs start anew with an empty one, and bundles do not depend on it.",
             ) from error
         except OSError as error:
+            if says_full(error):
+                raise JournalFullError(path=self.path, detail=error.strerror or str(error)) from error
             raise JournalError(
                 path=self.path, detail=error.strerror or str(error), fix="Give another folder with --state-dir."
             ) from error

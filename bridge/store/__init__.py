@@ -19,6 +19,7 @@ from bridge.store._protocol import (
 )
 from bridge.store._sas import SasInfo, describe_sas
 from bridge.store._settings import StoreSettings
+from bridge.store._sqlite import says_full
 from bridge.store._temporary import TemporaryDatabase
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "lies_within",
     "open_store",
     "parse_destination",
+    "says_full",
 ]

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import StoreError, StoreFullError
-
-_PRIMARY_CODE = 0xFF  # the higher bytes of an extended result code say more (sqlite.org/rescode.html)
+from bridge.store._sqlite import says_full
 
 
 class TemporaryDatabase:
@@ -61,8 +60,7 @@ class TemporaryDatabase:
         self._database.close()
 
     def _as_store_error(self, error: sqlite3.Error) -> StoreError:
-        full = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE == sqlite3.SQLITE_FULL
-        kind = StoreFullError if full else StoreError
+        kind = StoreFullError if says_full(error) else StoreError
         return kind(
             store=f"{self._holds} in {_folder()}",
             detail=str(error),

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from bridge.collection._parts import open_place
 from bridge.errors import (
     DeliveryFailedError,
     ExitCode,
+    JournalFullError,
     NotABundleError,
     PreflightError,
     UsageError,
@@ -57,6 +59,26 @@ def test_the_copy_is_the_bundle(collected: Outcome, tmp_path: Path, state_dir: P
     with Journal(state_dir) as journal:
         [delivery] = journal.run(collected.run_id).deliveries
     assert (delivery.state, delivery.attempts) == ("done", 1)
+
+
+@pytest.mark.parametrize("when", ["before", "half-way"])
+def test_a_state_folder_without_space_ends_a_delivery_with_that(
+    collected: Outcome, tmp_path: Path, tiny_disk: Path, when: str
+) -> None:
+    def fill() -> None:
+        with (tiny_disk / "filler").open("ab", buffering=0) as filler, suppress(OSError):
+            while filler.write(bytes(4096)):
+                pass
+
+    if when == "before":
+        fill()
+    places = (place_of(collected), Place.parse(str(tmp_path / "far")))
+    with pytest.raises(JournalFullError, match="no space left") as caught:
+        deliver(*places, state_dir=tiny_disk / "state", on_event=lambda _: fill())
+    assert caught.value.exit_code is ExitCode.NO_SPACE
+    (tiny_disk / "filler").unlink()
+    delivered = deliver(*places, state_dir=tiny_disk / "state")
+    assert verify(FolderStore(Path(delivered.bundle))).ok
 
 
 def test_a_second_delivery_sends_nothing_again(collected: Outcome, tmp_path: Path, state_dir: Path) -> None:

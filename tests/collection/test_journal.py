@@ -7,13 +7,20 @@ import os
 import signal
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from bridge.collection import Journal, Request, RunState
-from bridge.errors import ImpossibleTransitionError, JournalError, NoSuchRunError, StampBusyError
+from bridge.errors import (
+    ExitCode,
+    ImpossibleTransitionError,
+    JournalError,
+    JournalFullError,
+    NoSuchRunError,
+    StampBusyError,
+)
 from bridge.secrets import Secret
 from tests.support.runs import PASSWORD
 
@@ -107,12 +114,39 @@ def test_a_full_disk_is_said_and_loses_nothing_that_was_written(state_dir: Path,
         journal.create("r1", request_to, "b")
         pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
         journal._connection.execute(f"PRAGMA max_page_count = {pages}")  # SQLite's own way to a full disk
-        with pytest.raises(JournalError, match="full") as caught:
+        with pytest.raises(JournalFullError, match="full") as caught:
             journal.note("r1", big="x" * 100_000)
+        assert caught.value.exit_code is ExitCode.NO_SPACE
         assert "Free space" in caught.value.advice
         journal._connection.execute("PRAGMA max_page_count = 1000000")
         journal.move("r1", RunState.PREFLIGHTED)
         assert journal.run("r1").facts == {}
+
+
+def _write_more_than_fits(state_dir: Path) -> None:
+    with Journal(state_dir) as journal:
+        for number in range(20):
+            journal.note_delivery(f"b{number}", "nas", "begun", error="x" * 4096)
+
+
+@pytest.mark.parametrize("left_bytes", [0, 4096, 16384, 40960])
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_journal_that_finds_no_space_when_it_is_opened_says_that(
+    tiny_disk: Path, request_to: Request, left_bytes: int, made_before: bool
+) -> None:
+    if made_before:
+        with Journal(tiny_disk / "state") as journal:
+            journal.create("r1", request_to, "b")
+    with (tiny_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+    os.truncate(tiny_disk / "filler", (tiny_disk / "filler").stat().st_size - left_bytes)
+    with pytest.raises(JournalFullError) as caught:
+        _write_more_than_fits(tiny_disk / "state")
+    assert caught.value.exit_code is ExitCode.NO_SPACE
+    (tiny_disk / "filler").unlink()
+    with Journal(tiny_disk / "state") as journal:
+        assert [run.id for run in journal.runs()] == (["r1"] if made_before else [])
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="not run: mounting needs root")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from bridge.errors import JournalError, JournalFullError
+from bridge.store._sqlite import primary_code, says_full
 from bridge.store.transfer._block_ids import BlockKey
 
 _SCHEMA_VERSION = 1
@@ -177,8 +177,8 @@ class TransferJournal:
             except sqlite3.Error as error:
                 raise self._error(error) from error
 
-    def _error(self, error: Exception) -> JournalError:
-        if _is_full(error):
+    def _error(self, error: sqlite3.Error | OSError) -> JournalError:
+        if says_full(error):
             return JournalFullError(path=str(self._path), detail=str(error))
         return JournalError(path=str(self._path), detail=str(error), fix=_fix_for(error))
 
@@ -188,19 +188,10 @@ class _DamagedError(sqlite3.DatabaseError):
 
 
 def _is_damaged(error: sqlite3.Error) -> bool:
-    return isinstance(error, _DamagedError) or _code(error) in _DAMAGED
+    return isinstance(error, _DamagedError) or primary_code(error) in _DAMAGED
 
 
-def _is_full(error: Exception) -> bool:
-    return _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
-
-
-def _code(error: Exception) -> int:
-    """SQLite's primary result code (sqlite.org/rescode.html): the extended ones say more in their higher bytes."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _fix_for(error: Exception) -> str:
+def _fix_for(error: sqlite3.Error | OSError) -> str:
     if isinstance(error, sqlite3.Error) and _is_damaged(error):
         return "Run the same command again: the file is then moved aside, and the target asked what it has."
     return "Check the folder's permissions, then run it again."
