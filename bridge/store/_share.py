@@ -443,7 +443,8 @@ class _Channels:
     def new(self) -> Channel:
         channel = Channel(self._options)
         with self._lock:
-            self._busy.add(channel)
+            self._busy.add(channel)  # before it is connected: a server may fall silent in the middle of that
+        channel.establish()
         return channel
 
     def interrupt(self) -> None:

@@ -85,11 +85,7 @@ class Channel(Connection):  # type: ignore[misc]
     """A connection, session and tree; used by one thread at a time."""
 
     def __init__(self, options: ChannelOptions) -> None:
-        """Connects.
-
-        Raises:
-            StoreUnreachableError, StoreAuthenticationError, StoreNotFoundError, StoreAccessError
-        """
+        """Connects nowhere yet: ``establish`` does."""
         super().__init__(uuid.uuid4(), options.host.strip("[]"), options.port, require_signing=options.signing)
         self._options = options
         self._socket: socket.socket | None = None
@@ -102,7 +98,6 @@ class Channel(Connection):  # type: ignore[misc]
         self._tree_id = 0
         self._send_buffer = bytearray(CHUNK_BYTES + _ROOM)
         self._cipher_buffer = bytearray(0)
-        self._establish()
 
     @property
     def chunk_bytes(self) -> int:
@@ -123,7 +118,12 @@ class Channel(Connection):  # type: ignore[misc]
 
     # -- setting up: smbprotocol speaks, this receives for it ---------------------------------------------------------
 
-    def _establish(self) -> None:
+    def establish(self) -> None:
+        """Connects and logs on; another thread may ``interrupt`` it meanwhile.
+
+        Raises:
+            StoreUnreachableError, StoreAuthenticationError, StoreNotFoundError, StoreAccessError
+        """
         options = self._options
         try:
             self.connect(
