@@ -409,7 +409,7 @@ class UnsafePathError(StoreError):
 
 
 class NameCollisionError(StoreError):
-    """{store}: {path} differs only in case from {other}, and this store keeps one file for both"""
+    """{store}: {path} differs only in case from {other}, and this store takes both for one"""
 
     fix = "Choose a container, or a folder that tells upper and lower case apart."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import secrets
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -157,6 +158,42 @@ def test_names_that_differ_only_in_case_are_refused_by_a_store_that_would_keep_o
     for other in ("folder", "container"):
         transfer(source, stores[other], source.list("data"), last=last)
         assert digests_in_store(stores[other]) == digests_in_store(source)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a list", "one by one"])
+def test_folders_that_differ_only_in_case_are_refused_by_a_store_that_would_keep_one_for_both(
+    samba: Samba, stores: dict[str, Store], tmp_path: Path, known: bool
+) -> None:
+    names = {"data/L/Case/a.zip": 100, "data/L/case/b.zip": 100, "data/L/case/c/d.zip": 100}
+    source = FolderStore(make_tree(tmp_path / "twins", names))
+    listed = list(source.list())
+    place = samba.path() / f"folders-{secrets.token_hex(4)}"
+    share = opened_store(parse_destination(samba.url("bundles", place.name)), credential=samba.credential)
+    with pytest.raises(DeliveryFailedError, match=r"'data/L/case' differs only in case from 'data/L/Case'") as caught:
+        transfer(source, share, listed if known else iter(listed))
+    assert caught.value.fields["cause"] == "NameCollisionError"
+    left = {path.relative_to(place).as_posix() for path in place.rglob("*")}
+    assert not left if known else "data/L/case" not in left, "nothing was sent that cannot stay as it is"
+    assert not any("pep-case" in name for name in left)
+    for other in ("folder", "container"):
+        transfer(source, stores[other], listed if known else iter(listed))
+        assert digests_in_store(stores[other]) == digests_in_store(source)
+
+
+def test_asking_whether_names_are_told_apart_leaves_nothing_in_the_target(tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "twins", {"data/Case/a.zip": 100, "data/case/a.zip": 100, "data/case/A.zip": 100})
+    transfer(FolderStore(source), FolderStore(tmp_path / "target"), list(FolderStore(source).list()))
+    found, wanted = ({path.relative_to(root) for path in root.rglob("*")} for root in (tmp_path / "target", source))
+    assert found == wanted
+
+
+def test_names_that_a_share_tells_apart_though_they_are_alike_are_taken(samba: Samba, tmp_path: Path) -> None:
+    """Python's folding takes these for one, a server's table of capitals does not."""
+    source = FolderStore(make_tree(tmp_path / "alike", {"data/Strasse/a.zip": 100, "data/Straße/a.zip": 100}))
+    folder = f"alike-{secrets.token_hex(4)}"
+    share = opened_store(parse_destination(samba.url("bundles", folder)), credential=samba.credential)
+    transfer(source, share, list(source.list()))
+    assert digests_in_store(share) == digests_in_store(source)
 
 
 def test_with_a_journal_a_second_delivery_reads_nothing_again(azurite: Azurite, tree: Path, tmp_path: Path) -> None:

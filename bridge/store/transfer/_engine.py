@@ -25,7 +25,6 @@ _TELL_EVERY_S = 0.2
 class _Route(Protocol):
     def begin(self, items: Iterator[TransferItem], /) -> None: ...
     def work(self) -> None: ...
-    def end(self) -> None: ...
     def abort(self) -> None: ...
     def close(self) -> None: ...
 
@@ -72,7 +71,9 @@ def transfer(
         )
     line = Line(settings, tally.tell)
     delivery = Delivery(source, target, settings, journal, line, tally)
-    route = _route(delivery)
+    # A list that can be read twice is looked over before anything is sent.
+    names = (item.path for some in (items, last_items) for item in some) if isinstance(items, Sized) else None
+    route = _route(delivery, names)
     run = _Run(delivery, route, tell, cancel or threading.Event())
     try:
         with source.paced(line.arriving) if isinstance(source, PacedReads) else nullcontext():
@@ -89,13 +90,13 @@ def transfer(
     return tally.result()
 
 
-def _route(delivery: Delivery) -> _Route:
+def _route(delivery: Delivery, names: Iterable[str] | None) -> _Route:
     readers = max(2, min(4, os.cpu_count() or 2))
     if isinstance(delivery.target, LeanContainer):
         from bridge.store.transfer._container import ContainerUpload  # TLS, XML: sealing a folder needs none of it
 
         return ContainerUpload(delivery, ContainerAccess.of(delivery.target), readers=readers)
-    return FileCopy(delivery)
+    return FileCopy(delivery, names)
 
 
 class _Run:
@@ -133,10 +134,6 @@ class _Run:
         self._lead()
         if delivery.failure is not None:
             raise self._failed(delivery.failure) from delivery.failure
-        try:
-            self._route.end()
-        except StoreError as error:
-            raise self._failed(error) from error
 
     def _start(self, threads: list[threading.Thread], most: int) -> None:
         """As many threads as the line bears by now: one that only waits for its turn costs those that work."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import cast
@@ -18,7 +18,7 @@ from bridge.store.transfer._delivery import Delivery, Finished, SourceChanged
 from bridge.store.transfer._events import FileStatus, TransferItem
 from bridge.store.transfer._line import Stopped
 from bridge.store.transfer._presence import Presence
-from bridge.store.transfer._twins import Twins
+from bridge.store.transfer._twins import Twins, takes_for_one
 
 _BUFFER_BYTES = 1 << 20
 _MOST_REPAIRS = 3
@@ -65,7 +65,8 @@ class _Lot:
 class FileCopy:
     """The work of one copy; ``work`` runs on several threads, each with a buffer of its own."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, names: Iterable[str] | None) -> None:
+        """``names`` are those of all files that are to come, where they are known."""
         self._delivery = delivery
         self._partials = cast(PartialStore, delivery.target) if hasattr(delivery.target, "open_resume") else None
         self._together = delivery.target if isinstance(delivery.target, CommitsTogether) else None
@@ -74,10 +75,14 @@ class FileCopy:
         self._arrived: Arrived | None = None
         self._presence: Presence | None = None
         self._twins = Twins()
+        self._twins_asked = 0
+        self._names = iter(names) if names is not None else None
         # A source that is paced itself is the line: its bytes must not be counted twice.
         self._paces_writes = not isinstance(delivery.source, PacedReads)
 
     def begin(self, items: Iterator[TransferItem]) -> None:
+        for path in self._names or ():  # the first time: then there are none left
+            self._twins.add(path)
         self._items = items
 
     def work(self) -> None:
@@ -92,6 +97,7 @@ class FileCopy:
         with self._lock:
             if self._presence is None:
                 with self._delivery.line.turn():
+                    self._refuse_twins()
                     self._look_at_target()
         lot = _Lot()
         try:
@@ -113,25 +119,12 @@ class FileCopy:
     def _next(self) -> TransferItem | None:
         with self._lock:
             item = None if self._delivery.line.stopping.is_set() else next(self._items, None)
-            if item is not None:
+            if item is not None and self._names is None:
                 self._twins.add(item.path)
+                if self._twins_asked < len(self._twins.pairs):
+                    with self._delivery.line.turn():
+                        self._refuse_twins()
             return item
-
-    def end(self) -> None:
-        """Looks whether the target holds two files where two names differ only in case.
-
-        Raises:
-            NameCollisionError: it holds one.
-            StoreError: the target cannot be listed.
-        """
-        if not self._twins.pairs:
-            return
-        wanted = {path for pair in self._twins.pairs for path in pair}
-        listing = self._delivery.target.list(on_unsafe=_not_ours)
-        there = {entry.path for entry in listing if entry.path in wanted}
-        for first, second in self._twins.pairs:
-            if not {first, second} <= there:
-                raise NameCollisionError(store=self._delivery.target.location, path=ascii(second), other=ascii(first))
 
     def abort(self) -> None:
         """Nothing to wake: stores time out by themselves."""
@@ -349,6 +342,26 @@ class FileCopy:
         return good
 
     # -- what the target has ------------------------------------------------------------------------------------------
+
+    def _refuse_twins(self) -> None:
+        """Asks the target of every two names that differ only in case, before the second is sent.
+
+        Raises:
+            NameCollisionError: it takes them for one.
+            StoreError: it cannot be asked.
+        """
+        attempt = 0
+        while self._partials is not None and self._twins_asked < len(self._twins.pairs):
+            first, second = self._twins.pairs[self._twins_asked]
+            try:
+                if takes_for_one(self._partials, first, second):
+                    raise NameCollisionError(
+                        store=self._delivery.target.location, path=ascii(second), other=ascii(first)
+                    )
+                self._twins_asked += 1
+            except StoreUnreachableError as error:
+                attempt += 1
+                self._delivery.retry(self._delivery.target.location, error, attempt)
 
     def _look_at_target(self) -> None:
         attempt = 0
