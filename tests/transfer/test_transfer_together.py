@@ -19,9 +19,10 @@ SIZES = {f"data/{role}/{number:02}.log": 3 * KIB + number for role in ("west", "
 
 
 class Disk:
-    """What the system is asked to make sure of, and in which order; it refuses to flush what ``refuses`` names."""
+    """What the system is asked to make sure of below a folder (the process has others), and in which order; it refuses
+    to flush what ``refuses`` names."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
         self.steps: list[tuple[str, str]] = []
         self.refuses: dict[str, int] = {}
         fsync, replace = os.fsync, os.replace
@@ -32,7 +33,8 @@ class Disk:
                 if path.endswith(partial_name(name)) and times:
                     self.refuses[name] -= 1
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self.steps.append(("flush folder" if Path(path).is_dir() else "flush", path))
+            if path.startswith(str(root)):
+                self.steps.append(("flush folder" if Path(path).is_dir() else "flush", path))
             fsync(descriptor)
 
         def rename(source: Any, target: Any) -> None:
@@ -44,10 +46,10 @@ class Disk:
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Disk:
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("what a descriptor stands for is read from /proc")
-    return Disk(monkeypatch)
+    return Disk(monkeypatch, tmp_path)
 
 
 def test_no_name_is_given_before_its_content_is_flushed_and_each_folder_is_flushed_once(
