@@ -11,7 +11,7 @@ demo: $(VENV)/runtime.stamp
 	$(BIN)/pep-bridge demo
 
 test: $(VENV)/dev.stamp tools
-	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # An hour of runs with random faults (SOAK_ARGS="--minutes 5 --seed 4"), and every moment at which a client is killed.
 soak: $(VENV)/dev.stamp tools

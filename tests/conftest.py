@@ -19,17 +19,26 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("shared-machine")
 
-# A CI that was begun with nohup ignores a closed terminal, and so would every program that a test starts in one.
+# A CI that was begun with nohup ignores a closed terminal, one begun in the background of a script ignores Ctrl-C; and
+# so would every program that a test starts.
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.support.fixtures_servers"]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: half as many again as there are processors, as these tests mostly wait for processes and lines."""
-    return max((os.cpu_count() or 1) * 3 // 2, 2)
+    """``-n auto``: twice as many as there are processors, as these tests mostly wait for processes and lines."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that hold a slow test come first: one that is begun last would keep the others' processors waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -185,6 +185,7 @@ def test_words_that_nobody_can_read_any_more_end_nothing(monkeypatch: pytest.Mon
         os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # what is left in the buffer goes nowhere
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="not run: Windows has no SIGHUP")
 def test_a_terminal_that_is_closed_leaves_the_collection_running_and_another_shell_finishes_it(tmp_path: Path) -> None:
     from tests.support.terminals import terminal

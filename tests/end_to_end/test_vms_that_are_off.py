@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from bridge.errors import ExitCode
 from tests.support.command_line import rehearsal
 
 FAULT = ("--fault", "vm-off:AzS-ACS01", "--size", "1MB", "--duration", "0s", "--seed", "7")
 
 
+@pytest.mark.slow
 def test_event_logs_of_a_vm_that_is_off_are_missing_until_they_are_recovered(tmp_path: Path) -> None:
     with rehearsal(tmp_path, *FAULT) as stamp:
         stamp.secrets["PEP_BRIDGE_PASSWORD"] = stamp.ready["password"]

@@ -131,6 +131,7 @@ def test_a_session_whose_opening_a_gateway_answered_is_not_left_behind(
     assert forgotten == []
 
 
+@pytest.mark.slow
 def test_a_command_that_nobody_can_ask_about_is_not_said_not_to_run(
     simulated: SimulatedEndpoint, gateway: set[str]
 ) -> None:

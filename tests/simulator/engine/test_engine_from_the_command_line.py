@@ -63,6 +63,7 @@ def test_a_collection_through_a_real_powershell_has_full_coverage_and_leaves_no_
     assert until(lambda: not engines(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_killing_the_powershell_in_a_collection_leaves_a_partial_bundle_and_a_clear_error(
     stamp: Rehearsal, folder: Path

@@ -387,6 +387,7 @@ def test_every_fault_has_a_check() -> None:
     assert CHECKS.keys() == FAULTS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CHECKS))
 def test_the_fault_does_what_it_says(name: str, place: Place) -> None:
     CHECKS[name](place)
