@@ -36,6 +36,14 @@ class Reader(Protocol):
         ...
 
 
+class LendingReader(Reader, Protocol):
+    """A reader that can show what has come where it lies: whoever only looks at it needs no copy (a share)."""
+
+    def lend(self) -> memoryview:
+        """The next bytes, as many as have come together, until the reader is called again; empty only at the end."""
+        ...
+
+
 class Writer(Protocol):
     """A file that is being written; it is there, whole, only after ``commit``.
 

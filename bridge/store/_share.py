@@ -526,6 +526,12 @@ class _ShareReader:
             self._let_go()
         return filled
 
+    def lend(self) -> memoryview:
+        if not self._data and not self._advance():
+            return memoryview(b"")
+        data, self._data = self._data, memoryview(b"")
+        return data
+
     def _advance(self) -> bool:
         self._let_go()
         return _translated(self._location, self._path, False, self._receive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
@@ -29,7 +31,8 @@ from bridge.errors import (
 )
 from bridge.secrets import Credential, Secret
 from bridge.store import FolderStore, Store, StoreSettings, open_store, parse_destination
-from bridge.store.transfer import LinePolicy, TransferSettings, transfer
+from bridge.store._protocol import LendingReader
+from bridge.store.transfer import LinePolicy, TransferSettings, hash_files, transfer
 from tests.support.processes import free_port
 from tests.support.samba import PASSWORD, Samba
 from tests.support.tcp_proxy import TcpProxy
@@ -295,6 +298,25 @@ def test_a_file_that_somebody_has_open_for_a_moment_is_read_when_it_is_free(samb
         waiting.join()
         assert let_go.is_set()
         assert samba.path().joinpath("busy.zip").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("share", ["bundles", "encrypted"])
+def test_what_is_only_looked_at_is_lent_and_copied_nowhere(samba: Samba, share: str) -> None:
+    content = os.urandom(5 * MIB + 12_345)
+    with opened(samba, share) as store:
+        write(store, "lent.zip", content)
+        with store.open_read("lent.zip") as opened_reader:
+            reader = cast(LendingReader, opened_reader)
+            start = bytearray(1000)
+            assert reader.readinto(memoryview(start)) == 1000
+            taken = [bytes(start)]
+            while part := reader.lend():
+                taken.append(bytes(part))
+            assert reader.readinto(memoryview(start)) == 0
+        assert b"".join(taken) == content
+        assert max(map(len, taken)) == MIB  # a READ as it came
+        hashed = list(hash_files(store, [store.stat("lent.zip")]))
+        assert [one.sha256 for one in hashed] == [hashlib.sha256(content).hexdigest()]
 
 
 def test_a_server_that_stalls_is_given_up_after_the_time_set(own_samba: Samba) -> None:

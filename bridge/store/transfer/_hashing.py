@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import cast
 
 from bridge.errors import StoreCorruptError, StoreError
 from bridge.store._buffers import aligned_buffer
-from bridge.store._protocol import Abortable, Entry, ListedReads, Reader, Store
+from bridge.store._protocol import Abortable, Entry, LendingReader, ListedReads, Reader, Store
 
 _BUFFER_BYTES = 1 << 20  # read and hashed while it is still in the second-level cache
 _LET_END_S = 0.2  # who is at work sees within one buffer that nobody wants more
@@ -144,10 +145,10 @@ class _Hashing:
         digest = hashlib.sha256()
         size = 0
         with self._opened(entry) as reader:
-            while read := reader.readinto(buffer):
-                digest.update(buffer[:read])
-                size += read
-                self._on_bytes(read)
+            for part in _parts(reader, buffer):
+                digest.update(part)
+                size += len(part)
+                self._on_bytes(len(part))
                 if self._stop():
                     return None
         if size != reader.size_bytes:
@@ -155,3 +156,12 @@ class _Hashing:
                 store=self._store.location, detail=f"{entry.path}: {size} bytes were read of {reader.size_bytes}"
             )
         return FileHash(entry.path, size, digest.hexdigest())
+
+
+def _parts(reader: Reader, buffer: memoryview) -> Iterator[memoryview]:
+    """All that is read, each part until the next one is asked for."""
+    if hasattr(reader, "lend"):
+        yield from iter(cast(LendingReader, reader).lend, b"")
+        return
+    while read := reader.readinto(buffer):
+        yield buffer[:read]
