@@ -32,9 +32,10 @@ _IS_REPARSE_POINT = 0x400
 _LINK_TAGS = {0xA000000C, 0xA0000003}  # IO_REPARSE_TAG_SYMLINK, IO_REPARSE_TAG_MOUNT_POINT (MS-FSCC 2.1.2.1)
 _FILE_OF_THE_CHAIN = b"\xff" * 16
 _CREATE = struct.Struct("<HBBIQQIIIIIHHII")
-_CREATED = struct.Struct("<HBBIQQQQQQII16s")
-_CLOSED = struct.Struct("<HHIQQQQQQI")
-_LISTED = struct.Struct("<IIQQQQQQIII")
+# Times and sizes are signed (MS-FSCC 2.4.17).
+_CREATED = struct.Struct("<HBBIqqqqqqII16s")
+_CLOSED = struct.Struct("<HHIqqqqqqI")
+_LISTED = struct.Struct("<IIqqqqqqIII")
 _LISTING_BYTES = 256 * 1024
 
 
@@ -123,7 +124,7 @@ def close_file(channel: Channel, file_id: bytes) -> tuple[int, int]:
     reply = channel.take(channel.ask(Commands.SMB2_CLOSE, _close(file_id, flags=1)))
     _check(reply.status)
     fields = _CLOSED.unpack_from(_bounded(reply.body, _CLOSED.size))
-    return int(fields[8]), int(fields[5])
+    return _size(fields[8]), int(fields[5])
 
 
 def close_and_forget(channel: Channel, file_id: bytes) -> None:
@@ -212,7 +213,7 @@ def _listed(listing: memoryview) -> Iterator[Listed]:
             attributes = fields[8]
             yield Listed(
                 name,
-                size_bytes=fields[6],
+                size_bytes=_size(fields[6]),
                 written_at=fields[4],
                 is_folder=bool(attributes & IS_FOLDER),
                 is_link=bool(attributes & _IS_REPARSE_POINT) and tag in _LINK_TAGS,
@@ -232,7 +233,7 @@ def _create(path: str, access: int, disposition: int, options: int, sharing: int
 
 def _created(body: memoryview) -> FileStatus:
     fields = _CREATED.unpack_from(_bounded(body, _CREATED.size))
-    return FileStatus(file_id=fields[12], size_bytes=fields[9], written_at=fields[6], attributes=fields[10])
+    return FileStatus(file_id=fields[12], size_bytes=_size(fields[9]), written_at=fields[6], attributes=fields[10])
 
 
 def _read(file_id: bytes, offset: int, length: int) -> bytes:
@@ -250,6 +251,12 @@ def _set_info(channel: Channel, file_id: bytes, information_class: int, informat
 
 def _name(path: str) -> bytes:
     return path.replace("/", "\\").encode("utf-16-le")
+
+
+def _size(size_bytes: int) -> int:
+    if size_bytes < 0:
+        raise ChannelLostError("the server sent a size below zero")
+    return size_bytes
 
 
 def _bounded(view: memoryview, needed: int) -> memoryview:
