@@ -27,6 +27,7 @@ from bridge.store._names import is_hidden, partial_name, temporary_name
 from bridge.store._os_errors import store_error, store_errors
 from bridge.store._paths import check_path
 from bridge.store._protocol import Buffer, Entry, Outcomes, Reader, UnsafeNameHandler, Writer
+from bridge.store._sorted_names import Listed, SortedNames
 
 T = TypeVar("T")
 
@@ -87,39 +88,40 @@ class FolderStore:
         return self._walk(prefix, on_unsafe)
 
     def _walk(self, folder: str, on_unsafe: UnsafeNameHandler | None) -> Iterator[Entry]:
-        for name, found in self._scan(folder):
-            path = f"{folder}/{name}" if folder else name
-            try:
-                check_path(path, self.location)
-                status = self._status_in_listing(path, found)
-            except UnsafePathError as error:
-                if on_unsafe is None:
-                    raise
-                on_unsafe(error)
-                continue
-            if status is None or is_hidden(name):
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                yield from self._walk(path, on_unsafe)
-            else:
-                yield _entry(path, status)
+        beside = os.path.join(self._full(folder), "")  # noqa: PTH118 - with the separator, which a drive has already
+        with SortedNames() as names:
+            self._scan(folder, beside, names)
+            for found in names:
+                path = f"{folder}/{found.name}" if folder else found.name
+                try:
+                    check_path(path, self.location)
+                    status = self._status_in_listing(path, beside + found.name)
+                except UnsafePathError as error:
+                    if on_unsafe is None:
+                        raise
+                    on_unsafe(error)
+                    continue
+                if status is None or is_hidden(found.name):
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    yield from self._walk(path, on_unsafe)
+                else:
+                    yield _entry(path, status)
 
-    def _scan(self, folder: str) -> Sequence[tuple[str, os.DirEntry[str]]]:
+    def _scan(self, folder: str, full: str, names: SortedNames) -> None:
         try:
-            with os.scandir(self._full(folder)) as entries:
-                found = [(entry.name, entry) for entry in entries]
+            with os.scandir(full) as entries:
+                names.read(Listed(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            return
         except OSError as error:
             raise store_error(self.location, error, folder, writing=False) from error
-        # A folder sorts as its files do, by the whole path: "a.txt" stands before "a/b" ('.' < '/').
-        return sorted(found, key=lambda item: item[0] + "/" if item[1].is_dir(follow_symlinks=False) else item[0])
 
-    def _status_in_listing(self, path: str, found: os.DirEntry[str]) -> os.stat_result | None:
+    def _status_in_listing(self, path: str, full: str) -> os.stat_result | None:
+        # Asked for each when it is its turn: an entry of the folder would keep it, for a million files at once, and on
+        # Windows knows the size of an open file only later.
         try:
-            status = found.stat(follow_symlinks=False)
-            if sys.platform == "win32" and stat.S_ISREG(status.st_mode):
-                status = os.lstat(self._full(path))  # the folder there knows the size of an open file only later
+            status = os.lstat(full)
         except FileNotFoundError:
             return None  # the stamp is still at work there
         except OSError as error:
@@ -549,7 +551,7 @@ def _make_folders(folder: Path) -> None:
 
 
 def _is_link(status: os.stat_result) -> bool:
-    return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) in _REPARSE_LINKS
+    return stat.S_ISLNK(status.st_mode) or (os.name == "nt" and getattr(status, "st_reparse_tag", 0) in _REPARSE_LINKS)
 
 
 def _rename_to_new(source: str, target: str) -> None:

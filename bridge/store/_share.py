@@ -38,6 +38,7 @@ from bridge.store._smb_errors import (
     SUCCESS,
     status_error,
 )
+from bridge.store._sorted_names import Listed, SortedNames
 
 T = TypeVar("T")
 
@@ -105,39 +106,42 @@ class ShareStore:
         return self._walk(prefix, on_unsafe)
 
     def _walk(self, folder: str, on_unsafe: UnsafeNameHandler | None) -> Iterator[Entry]:
-        for found in self._with_channel(folder, lambda channel: self._scan(channel, folder)):
-            path = f"{folder}/{found.name}" if folder else found.name
-            try:
-                check_path(path, self.location)
-                if found.is_link:
-                    raise UnsafePathError(store=self.location, path=ascii(path), detail="it is a link, not a file")
-            except UnsafePathError as error:
-                if on_unsafe is None:
-                    raise
-                on_unsafe(error)
-                continue
-            if found.is_folder:
-                yield from self._walk(path, on_unsafe)
-            elif not is_hidden(found.name):
-                yield Entry(path, found.size_bytes, etag=_etag(found.written_at, found.size_bytes))
+        with SortedNames() as names:
+            self._with_channel(folder, lambda channel: self._scan(channel, folder, names))
+            for found in names:
+                path = f"{folder}/{found.name}" if folder else found.name
+                try:
+                    check_path(path, self.location)
+                    if found.is_link:
+                        raise UnsafePathError(store=self.location, path=ascii(path), detail="it is a link, not a file")
+                except UnsafePathError as error:
+                    if on_unsafe is None:
+                        raise
+                    on_unsafe(error)
+                    continue
+                if found.is_folder:
+                    yield from self._walk(path, on_unsafe)
+                elif not is_hidden(found.name):
+                    yield Entry(path, found.size_bytes, etag=_etag(found.written_at, found.size_bytes))
 
-    def _scan(self, channel: Channel, folder: str) -> tuple[smb.Listed, ...]:
+    def _scan(self, channel: Channel, folder: str, names: SortedNames) -> None:
         try:
             opened = smb.open_file(
                 channel, self._full(folder), access=smb.LIST, disposition=smb.OPEN, options=smb.FOLDER_ONLY
             )
         except smb.StatusError as error:
             if error.status in _NOTHING_THERE or error.status == 0xC0000103:  # STATUS_NOT_A_DIRECTORY
-                return ()
+                return
             raise
-        found = tuple(islice(smb.list_folder(channel, opened.file_id), _MOST_NAMES + 1))
-        if len(found) > _MOST_NAMES:
+        names.read(self._no_more_than_most(folder, smb.list_folder(channel, opened.file_id)))
+        smb.close_file(channel, opened.file_id)
+
+    def _no_more_than_most(self, folder: str, found: Iterator[Listed]) -> Iterator[Listed]:
+        yield from islice(found, _MOST_NAMES)
+        if next(found, None) is not None:
             raise StoreError(
                 store=self.location, detail=f"{folder or '.'}: more than {_MOST_NAMES} names in one folder"
             )
-        smb.close_file(channel, opened.file_id)
-        # A folder sorts as its files do, by the whole path: "a.txt" stands before "a/b" ('.' < '/').
-        return tuple(sorted(found, key=lambda item: item.name + "/" if item.is_folder else item.name))
 
     def stat(self, path: str) -> Entry:
         full = self._checked(path)
@@ -271,14 +275,16 @@ class ShareStore:
 
     def clear_folder(self, path: str) -> None:
         self._checked(path)
-        for found in self._with_channel(path, lambda channel: self._scan(channel, path)):
-            if found.is_link:
-                continue
-            below = check_path(f"{path}/{found.name}", self.location)
-            if found.is_folder:
-                self.clear_folder(below)
-            elif is_hidden(found.name):
-                self._remove(below, self._full(below))
+        with SortedNames() as names:
+            self._with_channel(path, lambda channel: self._scan(channel, path, names))
+            for found in names:
+                if found.is_link:
+                    continue
+                below = check_path(f"{path}/{found.name}", self.location)
+                if found.is_folder:
+                    self.clear_folder(below)
+                elif is_hidden(found.name):
+                    self._remove(below, self._full(below))
         self._with_channel(path, lambda channel: self._remove_if_empty(channel, path), writing=True)
 
     def _remove_if_empty(self, channel: Channel, path: str) -> None:

@@ -11,6 +11,7 @@ from smbprotocol.connection import Commands
 
 from bridge.store._smb_channel import Channel, ChannelLostError, Reply
 from bridge.store._smb_errors import NO_MORE_FILES, SUCCESS
+from bridge.store._sorted_names import Listed
 
 # Access masks (2.2.13.1), dispositions and options (2.2.13)
 READ_ATTRIBUTES: Final = 0x00100080
@@ -56,17 +57,6 @@ class FileStatus:
     written_at: int
     """In units of 100 ns since 1601 (FILETIME)."""
     attributes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One name in a folder."""
-
-    name: str
-    size_bytes: int
-    written_at: int
-    is_folder: bool
-    is_link: bool
 
 
 def open_file(

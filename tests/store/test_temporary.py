@@ -40,6 +40,7 @@ from bridge.bundle._ledger import Ledger
 from bridge.collection._listing import Listing
 from bridge.errors import StoreFullError
 from bridge.store import Entry
+from bridge.store._sorted_names import Listed, SortedNames
 from bridge.store.transfer import TransferItem
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._twins import Twins
@@ -62,6 +63,10 @@ def twins():
     twins = Twins()
     for path in paths:
         twins.add(path)
+
+def names():
+    with SortedNames(most_kept=100) as names:
+        names.read(Listed(path, is_folder=False) for path in paths)
 
 try:
     globals()[sys.argv[1]]()
@@ -114,7 +119,7 @@ def test_the_folder_that_is_said_to_be_full_is_the_one_that_sqlite_uses(tmp_path
     assert f"the names in {used}: there is no space left" in said
 
 
-@pytest.mark.parametrize("which", ["ledger", "listing", "arrived", "twins"])
+@pytest.mark.parametrize("which", ["ledger", "listing", "arrived", "twins", "names"])
 def test_a_full_folder_for_temporary_files_is_named_by_every_list_that_lies_there(tiny_disk: Path, which: str) -> None:
     [said] = run(_FILL, which, folders={"SQLITE_TMPDIR": tiny_disk})
     assert said.startswith(f"{int(ExitCode.NO_SPACE)} the list of ")
