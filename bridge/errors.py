@@ -447,6 +447,12 @@ class StoreExistsError(StoreError):
     """{store}: there is already a file of that name: {detail}"""
 
 
+class BeingWrittenError(StoreError):
+    """{store}: {path}: another transfer is writing it"""
+
+    fix = "Wait until it has ended, then run the same command again: what has arrived is kept."
+
+
 class StoreClosedError(StoreError):
     """{store}: it was closed and cannot be used any more."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bridge.errors import (
+    BeingWrittenError,
     StoreClosedError,
     StoreCorruptError,
     StoreError,
@@ -43,7 +44,8 @@ _READ = (
 )
 _WRITE = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _LOCKED_BYTE = 1 << 62  # far behind every content: on Windows a lock keeps others from its bytes
-_HELD_ELSEWHERE = {5, 32}  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION (MS-ERREF 2.2)
+_ACCESS_DENIED, _SHARING_VIOLATION = 5, 32  # as winerror (MS-ERREF 2.2)
+_HELD_ELSEWHERE = {_ACCESS_DENIED, _SHARING_VIOLATION}
 _HELD_FOR_S = 2.0
 _REPARSE_LINKS = {0xA000000C, 0xA0000003}  # IO_REPARSE_TAG_SYMLINK, IO_REPARSE_TAG_MOUNT_POINT (MS-FSCC 2.1.2.1)
 
@@ -268,11 +270,7 @@ class FolderStore:
             descriptor = os.open(temporary, flags, _FILE_MODE)
             try:
                 if not _lock(descriptor):
-                    raise StoreError(
-                        store=self.location,
-                        detail=f"{path}: another transfer is writing it",
-                        fix="Wait until it has ended, then run the same command again: what has arrived is kept.",
-                    )
+                    raise BeingWrittenError(store=self.location, path=path)
                 if _is_still(descriptor, temporary):
                     return descriptor
             except BaseException:
@@ -290,22 +288,36 @@ class FolderStore:
 
     def remove_partial(self, path: str) -> None:
         self._checked(path)
-        self._unlink(self._full(partial_name(path)), path)
+        self._remove_unwritten(self._full(partial_name(path)), path)
+
+    def _remove_unwritten(self, temporary: str, path: str) -> None:
+        """Removes a half-written file unless somebody writes it: a lock says so, and Windows, which then refuses."""
+        with store_errors(self.location, path, writing=True), suppress(FileNotFoundError, NotADirectoryError):
+            locks = os.name != "nt" and stat.S_ISREG(os.lstat(temporary).st_mode)
+            descriptor = self._open_alone(path, temporary, _WRITE) if locks else None
+            try:
+                once_let_go(Path(temporary).unlink)
+            except OSError as error:
+                if getattr(error, "winerror", None) == _SHARING_VIOLATION:
+                    raise BeingWrittenError(store=self.location, path=path) from error
+                raise
+            finally:
+                if descriptor is not None:
+                    os.close(descriptor)
 
     def remove(self, path: str) -> None:
-        self._unlink(self._checked(path), path)
+        full = self._checked(path)
+        with store_errors(self.location, path, writing=True), suppress(FileNotFoundError, NotADirectoryError):
+            once_let_go(Path(full).unlink)
 
     def clear_folder(self, path: str) -> None:
         full = self._checked(path)
         with store_errors(self.location, path, writing=True):
             for folder, _, names in os.walk(full, topdown=False, onerror=_raise_unless_gone):
                 for name in filter(is_hidden, names):
-                    once_let_go(partial(Path(folder, name).unlink, missing_ok=True))
+                    with suppress(BeingWrittenError):
+                        self._remove_unwritten(os.path.join(folder, name), path)  # noqa: PTH118 - as it is
                 once_let_go(partial(_remove_if_empty, Path(folder)))
-
-    def _unlink(self, full: str, path: str) -> None:
-        with store_errors(self.location, path, writing=True), suppress(FileNotFoundError, NotADirectoryError):
-            once_let_go(Path(full).unlink)
 
     # -- places -------------------------------------------------------------------------------------------------------
 

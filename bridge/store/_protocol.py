@@ -116,8 +116,8 @@ class FolderTree(Protocol):
     """A store in which folders exist without files in them (folder, share): a container has none."""
 
     def clear_folder(self, path: str) -> None:
-        """Removes what ``list`` does not show of a folder whose files were removed: half-written files, and every
-        folder that is empty. Whatever else is there stays."""
+        """Removes what ``list`` does not show of a folder whose files were removed: half-written files that nobody
+        writes, and every folder that is empty. Whatever else is there stays."""
         ...
 
 
@@ -176,7 +176,10 @@ class PartialStore(Store, Protocol):
         ...
 
     def remove_partial(self, path: str) -> None:
-        """Removes what is there of it; nothing there is no error."""
+        """Removes what is there of it; nothing there is no error.
+
+        Raises ``BeingWrittenError``, as ``open_resume`` does, where somebody writes it in this process or another one.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TypeVar
 
 from bridge.errors import (
+    BeingWrittenError,
     StoreClosedError,
     StoreCorruptError,
     StoreError,
@@ -268,7 +269,7 @@ class ShareStore:
             return 0
 
     def remove_partial(self, path: str) -> None:
-        self._remove(path, partial_name(self._checked(path)))
+        self._remove_unwritten(path, partial_name(self._checked(path)))
 
     def remove(self, path: str) -> None:
         self._remove(path, self._checked(path))
@@ -284,7 +285,8 @@ class ShareStore:
                 if found.is_folder:
                     self.clear_folder(below)
                 elif is_hidden(found.name):
-                    self._remove(below, self._full(below))
+                    with suppress(BeingWrittenError):
+                        self._remove_unwritten(below, self._full(below))
         self._with_channel(path, lambda channel: self._remove_if_empty(channel, path), writing=True)
 
     def _remove_if_empty(self, channel: Channel, path: str) -> None:
@@ -304,10 +306,17 @@ class ShareStore:
         finally:
             smb.close_file(channel, opened.file_id)
 
-    def _remove(self, path: str, full: str) -> None:
+    def _remove_unwritten(self, path: str, full: str) -> None:
+        """Removes a half-written file unless somebody writes it: where somebody does, not to share it is refused."""
+        with self._told_as_being_written(path):
+            self._remove(path, full, sharing=smb.SHARE_READ_DELETE)
+
+    def _remove(self, path: str, full: str, *, sharing: int = smb.SHARE_ALL) -> None:
         def delete(channel: Channel) -> None:
             try:
-                opened = smb.open_file(channel, full, access=smb.DELETE, disposition=smb.OPEN, options=smb.FILE_ONLY)
+                opened = smb.open_file(
+                    channel, full, access=smb.DELETE, disposition=smb.OPEN, options=smb.FILE_ONLY, sharing=sharing
+                )
             except smb.StatusError as error:
                 if error.status in _NOTHING_THERE:
                     return
@@ -369,9 +378,20 @@ class ShareStore:
                 smb.make_folder(channel, "/".join(folder[: depth + 1]))
             return channel, again()
 
-        channel, status = self._first_with_channel(path, open_it, writing=True)
+        with self._told_as_being_written(path):
+            channel, status = self._first_with_channel(path, open_it, writing=True)
         with self._held(channel):
             yield channel, status
+
+    @contextmanager
+    def _told_as_being_written(self, path: str) -> Iterator[None]:
+        """Names who it is that has a half-written file open."""
+        try:
+            yield
+        except StoreError as error:
+            if error.fields.get("status") != SHARING_VIOLATION:
+                raise
+            raise BeingWrittenError(store=self.location, path=path) from error
 
     @contextmanager
     def _held(self, channel: Channel) -> Iterator[None]:

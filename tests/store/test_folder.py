@@ -14,10 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import StoreError, StoreFullError, StoreNotFoundError, StoreReadOnlyError, UnsafePathError
+from bridge.errors import (
+    BeingWrittenError,
+    StoreError,
+    StoreFullError,
+    StoreNotFoundError,
+    StoreReadOnlyError,
+    UnsafePathError,
+)
 from bridge.store import FolderStore
 from bridge.store import _folder as folder
 from bridge.store._folder import _make_folders, _opener, once_let_go, os_path
+from bridge.store._names import partial_name
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
 pytestmark = posix_only
@@ -321,6 +329,30 @@ def test_a_file_that_a_scanner_holds_for_a_moment_is_removed_when_it_is_let_go(
     store.clear_folder("data")
     assert (unlink.calls, rmdir.calls) == (3, 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_half_written_file_that_windows_does_not_let_go_is_somebody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderStore(tmp_path)
+    with store.open_resume("a.zip", 0) as writer:
+        writer.write(b"half")
+    monkeypatch.setattr(folder, "_HELD_FOR_S", 0.05)
+    monkeypatch.setattr(Path, "unlink", Holding(Path.unlink, 32, times=1000).as_method())
+    with pytest.raises(BeingWrittenError):
+        store.remove_partial("a.zip")
+    assert store.partial_bytes("a.zip") == 4
+
+
+def test_a_link_under_the_name_of_a_half_written_file_is_removed_and_not_followed(tmp_path: Path) -> None:
+    root, secret = tmp_path / "root", tmp_path / "secret"
+    root.mkdir()
+    secret.write_text("secret")
+    store = FolderStore(root)
+    (root / partial_name("a.zip")).symlink_to(secret)
+    store.remove_partial("a.zip")
+    assert list(root.iterdir()) == []
+    assert secret.read_text() == "secret"
 
 
 @pytest.mark.parametrize("code", [None, 19, 112])

@@ -12,8 +12,9 @@ from typing import cast
 
 import pytest
 
-from bridge.errors import StoreError, StoreNotFoundError
-from bridge.store import PartialStore
+from bridge.errors import BeingWrittenError, SourceMismatchError, StoreError, StoreNotFoundError
+from bridge.store import FolderStore, FolderTree, PartialStore
+from bridge.store.transfer import TransferItem, transfer
 from tests.store.conftest import Place
 
 DATA = bytes(range(256)) * 20_000
@@ -111,10 +112,63 @@ def test_the_same_half_written_file_is_found_through_a_store_that_is_rooted_deep
     assert cast("PartialStore", partial.at("run/data")).partial_bytes("file.zip") == 4
 
 
+@on_files
+def test_what_somebody_writes_is_neither_removed_nor_written_by_another(place: Place, partial: PartialStore) -> None:
+    other = cast("PartialStore", place.open_again())
+    with partial.open_resume("sub/file.zip", 0, len(DATA)) as writer:
+        writer.write(DATA[:2_000_000])
+        with pytest.raises(BeingWrittenError, match=r"sub/file.zip: another transfer is writing it") as refused:
+            other.remove_partial("sub/file.zip")
+        assert "Wait until it has ended" in refused.value.advice
+        with pytest.raises(BeingWrittenError), other.open_resume("sub/file.zip", 0):
+            pass
+        writer.write(DATA[2_000_000:])
+        writer.commit()
+    assert read_whole(other, "sub/file.zip") == DATA
+    other.close()
+
+
+@on_files
+def test_clearing_a_folder_leaves_what_somebody_writes(place: Place, partial: PartialStore) -> None:
+    other = place.open_again()
+    assert isinstance(other, FolderTree)
+    write_part(partial, "bundle/left.zip", b"half")
+    write_part(partial, "bundle/data/left.zip", b"half")
+    with (
+        partial.open_resume("bundle/data/one.zip", 0) as one,
+        partial.open_write("bundle/data/two.zip") as two,
+    ):
+        one.write(DATA)
+        two.write(DATA)
+        other.clear_folder("bundle")
+        assert len(place.names()) == 2
+        one.commit()
+        two.commit()
+    assert place.names() == ["bundle/data/one.zip", "bundle/data/two.zip"]
+    assert read_whole(partial, "bundle/data/one.zip") == read_whole(partial, "bundle/data/two.zip") == DATA
+    other.close()
+
+
+def test_that_the_source_is_another_is_told_also_where_somebody_else_writes_the_file_by_then(tmp_path: Path) -> None:
+    class TakenUp(FolderStore):
+        """Another delivery goes on with the half-written file as soon as this one has let go of it."""
+
+        def remove_partial(self, path: str) -> None:
+            with FolderStore(self.root).open_resume(path, 0):
+                super().remove_partial(path)
+
+    (tmp_path / "source").mkdir()
+    for name in ("a.zip", "b.zip"):
+        (tmp_path / "source" / name).write_bytes(DATA)
+    target = TakenUp(tmp_path / "target")
+    items = [TransferItem("a.zip", len(DATA), "0" * 64), TransferItem("b.zip", len(DATA))]
+    with pytest.raises(SourceMismatchError, match=r"a\.zip"):
+        transfer(FolderStore(tmp_path / "source"), target, items)
+    assert [entry.path for entry in target.list()] == ["b.zip"], "the other files go on"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_killed_writer_leaves_a_part_that_is_continued(tmp_path: Path) -> None:
-    from bridge.store import FolderStore
-
     script = textwrap.dedent(
         """
         import sys, time

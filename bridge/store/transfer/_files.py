@@ -10,7 +10,14 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import cast
 
-from bridge.errors import NameCollisionError, StoreCorruptError, StoreError, StoreUnreachableError, UnsafePathError
+from bridge.errors import (
+    BeingWrittenError,
+    NameCollisionError,
+    StoreCorruptError,
+    StoreError,
+    StoreUnreachableError,
+    UnsafePathError,
+)
 from bridge.store._buffers import aligned_buffer
 from bridge.store._protocol import CommitsTogether, PacedReads, PartialStore, Reader, Writer
 from bridge.store.transfer._arrived import Arrived, Fact
@@ -192,7 +199,8 @@ class FileCopy:
             except SourceChanged as error:
                 self._delivery.mismatch(item.path, error)
                 if self._partials is not None:
-                    self._partials.remove_partial(item.path)
+                    with suppress(BeingWrittenError):  # what is there by now is its writer's; ours is told
+                        self._partials.remove_partial(item.path)
                 return
             except StoreCorruptError as error:
                 repairs += 1
@@ -281,11 +289,7 @@ class FileCopy:
                 try:
                     self._hash(item, partial, there, buffer, digest)
                 except SourceChanged as error:
-                    raise StoreError(
-                        store=self._delivery.target.location,
-                        detail=f"{item.path}: another transfer is writing it",
-                        fix="Wait until it has ended, then run the same command again: what has arrived is kept.",
-                    ) from error
+                    raise BeingWrittenError(store=self._delivery.target.location, path=item.path) from error
                 return there, opened.enter_context(self._delivery.open_source(item, there))
             reader = opened.enter_context(self._delivery.open_source(item))
             good = self._compare(item, reader, partial, end=there, buffer=buffer, digest=digest)
