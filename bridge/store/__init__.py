@@ -6,8 +6,6 @@ from bridge.store._open import open_store
 from bridge.store._paths import check_path
 from bridge.store._places import lies_within
 from bridge.store._protocol import (
-    Block,
-    BlockStore,
     Buffer,
     Entry,
     FolderTree,
@@ -23,8 +21,6 @@ from bridge.store._sqlite import says_full
 from bridge.store._temporary import TemporaryDatabase
 
 __all__ = [
-    "Block",
-    "BlockStore",
     "Buffer",
     "Destination",
     "DestinationKind",

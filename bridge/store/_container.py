@@ -36,7 +36,7 @@ from bridge.store._blob_reads import (
 )
 from bridge.store._container_errors import service_error
 from bridge.store._paths import check_path
-from bridge.store._protocol import Block, Buffer, Entry, Reader, UnsafeNameHandler, Writer
+from bridge.store._protocol import Buffer, Entry, Reader, UnsafeNameHandler, Writer
 from bridge.store._rate import RateLimiter
 from bridge.store._sas import describe_sas, sas_token
 from bridge.store._settings import StoreSettings
@@ -44,15 +44,17 @@ from bridge.store._wire import Response, WireError, proxy_for
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
-    from azure.storage.blob import BlobClient, ContainerClient
+    from azure.storage.blob import BlobClient, ContainerClient, ContentSettings
 
 T = TypeVar("T")
 
 API_VERSIONS = ("2019-02-02", "2017-11-09", "2017-04-17")
 """What is tried, in this order: stamps since 2005, since 1811, before (Azure Stack Hub storage differences)."""
 _OLDEST_OF_THE_CLIENT = "2019-02-02"
-_LARGE_BLOCKS_SINCE = "2019-12-12"
-MAX_BLOCKS = 50_000
+_LARGE_BLOCKS_SINCE = "2019-12-12"  # Put Block, Remarks
+_MOST_BLOCK_BYTES = 4000 * 1024 * 1024
+_MOST_BLOCK_BYTES_BEFORE = 100 * 1024 * 1024
+_MOST_BLOCKS = 50_000  # Put Block List, Remarks
 _FIRST_BYTES = 16 * 1024
 _BLOCK_BYTES = 4 * 1024 * 1024
 _BLOCKS_BEFORE_LARGER = 10_000
@@ -102,10 +104,6 @@ class ContainerStore:
     @property
     def ca_file(self) -> str | None:
         return self._settings.ca_file
-
-    @property
-    def max_block_bytes(self) -> int:
-        return (4000 if self.api_version >= _LARGE_BLOCKS_SINCE else 100) * 1024 * 1024
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -271,72 +269,16 @@ class ContainerStore:
 
     @contextmanager
     def open_write(self, path: str, size_bytes: int | None = None, *, replace: bool = True) -> Iterator[Writer]:
-        self._name(path)
+        name = self._name(path)
         self._line.check_open(self.location)
-        yield _ContainerWriter(self, path, size_bytes, replace=replace)
-
-    def put(self, path: str, data: Buffer, *, md5: bytes | None = None, replace: bool = True) -> Entry:
-        from azure.storage.blob import ContentSettings
-
-        name, body = self._name(path), bytes(data)
-        settings = ContentSettings(content_type="application/octet-stream", content_md5=bytearray(md5) if md5 else None)
-        answer = self._call(
-            path,
-            "wc",
-            lambda line: line.blob(name).upload_blob(
-                body,
-                length=len(body),
-                overwrite=replace,
-                content_settings=settings,
-                max_concurrency=1,
-                **_md5_header(md5),
-            ),
+        yield _ContainerWriter(
+            lambda ask: self._call(path, "wc", lambda line: ask(line.blob(name))),
+            location=self.location,
+            path=path,
+            size_bytes=size_bytes,
+            replace=replace,
+            most_block_bytes=_MOST_BLOCK_BYTES if self.api_version >= _LARGE_BLOCKS_SINCE else _MOST_BLOCK_BYTES_BEFORE,
         )
-        return Entry(path, len(body), md5=md5, etag=_etag(answer.get("etag")))
-
-    def staged_blocks(self, path: str) -> tuple[Block, ...]:
-        name = self._name(path)
-        try:
-            _, uncommitted = self._call(path, "r", lambda line: line.blob(name).get_block_list("uncommitted"))
-        except StoreNotFoundError:
-            return ()
-        return tuple(
-            Block(base64.b64encode(str(block.id).encode("latin-1")).decode(), int(block.size)) for block in uncommitted
-        )
-
-    def stage_block(self, path: str, block_id: str, data: Buffer, *, md5: bytes | None = None) -> None:
-        # The client encodes an id itself; ours is the one on the wire.
-        name, plain_id, body = self._name(path), base64.b64decode(block_id).decode("latin-1"), bytes(data)
-        self._call(
-            path,
-            "wc",
-            lambda line: line.blob(name).stage_block(plain_id, body, length=len(body), **_md5_header(md5)),
-        )
-
-    def commit_blocks(
-        self,
-        path: str,
-        block_ids: tuple[str, ...],
-        size_bytes: int,
-        *,
-        content_md5: bytes | None = None,
-        replace: bool = True,
-    ) -> Entry:
-        from azure.core import MatchConditions
-        from azure.storage.blob import BlobBlock, ContentSettings
-
-        name = self._name(path)
-        blocks = [BlobBlock(base64.b64decode(block_id).decode("latin-1")) for block_id in block_ids]
-        settings = ContentSettings(
-            content_type="application/octet-stream", content_md5=bytearray(content_md5) if content_md5 else None
-        )
-        condition: dict[str, Any] = {} if replace else {"match_condition": MatchConditions.IfMissing}
-        answer = self._call(
-            path,
-            "wc",
-            lambda line: line.blob(name).commit_block_list(blocks, content_settings=settings, **condition),
-        )
-        return Entry(path, size_bytes, md5=content_md5, etag=_etag(answer.get("etag")))
 
     def remove(self, path: str) -> None:
         name = self._name(path)
@@ -515,13 +457,28 @@ class _Line:
 
 
 class _ContainerWriter:
-    """Gathers one block at a time; what fits in a block goes in one request."""
+    """Gathers one block at a time; what fits in a block goes in one request. The service checks the MD5 of each."""
 
-    def __init__(self, store: ContainerStore, path: str, size_bytes: int | None, *, replace: bool) -> None:
-        self._store = store
+    def __init__(
+        self,
+        ask: Callable[[Callable[[BlobClient], Any]], Any],
+        *,
+        location: str,
+        path: str,
+        size_bytes: int | None,
+        replace: bool,
+        most_block_bytes: int,
+    ) -> None:
+        """
+        Args:
+            ask: puts a question about the blob to the service.
+        """
+        self._ask = ask
+        self._location = location
         self._path = path
         self._size_bytes = size_bytes
         self._replace = replace
+        self._most_block_bytes = most_block_bytes
         self._gathered = bytearray()
         self._whole = hashlib.md5(usedforsecurity=False)
         self._sent = 0
@@ -539,39 +496,65 @@ class _ContainerWriter:
                 self._stage()
 
     def commit(self) -> Entry:
+        from azure.storage.blob import ContentSettings
+
         total = self._sent + len(self._gathered)
         if self._size_bytes is not None and total != self._size_bytes:
             raise StoreCorruptError(
-                store=self._store.location,
+                store=self._location,
                 detail=f"{self._path}: {total} bytes were written, {self._size_bytes} were announced",
             )
         md5 = self._whole.digest()
-        if not self._block_ids:
-            return self._store.put(self._path, self._gathered, md5=md5, replace=self._replace)
-        if self._gathered:
-            self._stage()
-        return self._store.commit_blocks(
-            self._path, tuple(self._block_ids), total, content_md5=md5, replace=self._replace
-        )
+        settings = ContentSettings(content_type="application/octet-stream", content_md5=bytearray(md5))
+        answer = self._commit_blocks(settings) if self._block_ids else self._put(settings, md5)
+        return Entry(self._path, total, md5=md5, etag=_etag(answer.get("etag")))
 
     def _block_bytes(self) -> int:
         """Grows as 50,000 blocks would run out; the size is not always known beforehand."""
         if self._size_bytes is not None:
-            enough = -(-self._size_bytes // MAX_BLOCKS)
-            return min(max(_BLOCK_BYTES, enough), self._store.max_block_bytes)
-        return min(_BLOCK_BYTES << 2 * (len(self._block_ids) // _BLOCKS_BEFORE_LARGER), self._store.max_block_bytes)
+            enough = -(-self._size_bytes // _MOST_BLOCKS)
+            return min(max(_BLOCK_BYTES, enough), self._most_block_bytes)
+        return min(_BLOCK_BYTES << 2 * (len(self._block_ids) // _BLOCKS_BEFORE_LARGER), self._most_block_bytes)
+
+    def _put(self, settings: ContentSettings, md5: bytes) -> dict[str, Any]:
+        body = bytes(self._gathered)
+        answer: dict[str, Any] = self._ask(
+            lambda blob: blob.upload_blob(
+                body,
+                length=len(body),
+                overwrite=self._replace,
+                content_settings=settings,
+                max_concurrency=1,
+                headers=_md5_header(md5),
+            )
+        )
+        return answer
 
     def _stage(self) -> None:
-        block_id = base64.b64encode(f"{len(self._block_ids):08d}{self._attempt}".encode()).decode()
-        md5 = hashlib.md5(self._gathered, usedforsecurity=False).digest()
-        self._store.stage_block(self._path, block_id, self._gathered, md5=md5)
+        block_id = f"{len(self._block_ids):08d}{self._attempt}"
+        body = bytes(self._gathered)
+        header = _md5_header(hashlib.md5(body, usedforsecurity=False).digest())
+        self._ask(lambda blob: blob.stage_block(block_id, body, length=len(body), headers=header))
         self._block_ids.append(block_id)
-        self._sent += len(self._gathered)
+        self._sent += len(body)
         self._gathered.clear()
 
+    def _commit_blocks(self, settings: ContentSettings) -> dict[str, Any]:
+        from azure.core import MatchConditions
+        from azure.storage.blob import BlobBlock
 
-def _md5_header(md5: bytes | None) -> dict[str, Any]:
-    return {"headers": {"Content-MD5": base64.b64encode(md5).decode()}} if md5 else {}
+        if self._gathered:
+            self._stage()
+        blocks = [BlobBlock(block_id) for block_id in self._block_ids]
+        condition: dict[str, Any] = {} if self._replace else {"match_condition": MatchConditions.IfMissing}
+        answer: dict[str, Any] = self._ask(
+            lambda blob: blob.commit_block_list(blocks, content_settings=settings, **condition)
+        )
+        return answer
+
+
+def _md5_header(md5: bytes) -> dict[str, str]:
+    return {"Content-MD5": base64.b64encode(md5).decode()}
 
 
 def _etag(etag: object) -> str | None:

@@ -194,38 +194,3 @@ class CommitsTogether(Protocol):
     def commit_together(self, writers: Sequence[Writer]) -> Outcomes:
         """Commits writes of this store, all flushed before the first is said to be there; what becomes of each."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """An uncommitted block of a blob: its id (Base64, as on the wire) and its size."""
-
-    block_id: str
-    size_bytes: int
-
-
-class BlockStore(Store, Protocol):
-    """A store of blobs (container) that are made of blocks, staged in any order and then committed as a list."""
-
-    @property
-    def max_block_bytes(self) -> int:
-        """The largest block that the API version in use takes (Put Block, Microsoft Learn)."""
-        ...
-
-    def staged_blocks(self, path: str) -> tuple[Block, ...]:
-        """The uncommitted blocks of a blob; raises ``StorePermissionError`` where the SAS lacks read."""
-        ...
-
-    def stage_block(self, path: str, block_id: str, data: Buffer, *, md5: bytes | None = None) -> None:
-        """Sends one block; with ``md5`` the service refuses bytes that changed on the way."""
-        ...
-
-    def commit_blocks(
-        self, path: str, block_ids: tuple[str, ...], size_bytes: int, *, content_md5: bytes | None = None
-    ) -> Entry:
-        """Makes the blob of its blocks, in this order, with the MD5 of the whole as its property."""
-        ...
-
-    def put(self, path: str, data: Buffer, *, md5: bytes | None = None) -> Entry:
-        """A small blob in one request; with ``md5`` the service checks it and keeps it as the blob's property."""
-        ...

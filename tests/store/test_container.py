@@ -21,20 +21,20 @@ from bridge.errors import (
     SasExpiredError,
     StoreCorruptError,
     StoreError,
-    StoreExistsError,
     StoreNotFoundError,
     StorePermissionError,
     StoreUnreachableError,
     UsageError,
 )
 from bridge.secrets import Secret
-from bridge.store import Block, Store, StoreSettings, open_store, parse_destination
+from bridge.store import Store, StoreSettings, open_store, parse_destination
 from bridge.store._container import ContainerStore
 from tests.support.azurite import Azurite
 from tests.support.processes import free_port
+from tests.support.transfer_lab import FlippingProxy
 
 OTHER_KEY = base64.b64encode(b"another key of another account.." * 2).decode()
-BLOCK_IDS = tuple(base64.b64encode(f"{number:024d}".encode()).decode() for number in range(3))
+MIB = 1024 * 1024
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def write(store: Store, path: str, data: bytes) -> None:
 def test_an_expired_sas_is_named_with_its_time(azurite: Azurite, container: str) -> None:
     sas = azurite.sas(container, starts_in=timedelta(hours=-2), expires_in=timedelta(hours=-1))
     with closing(opened(azurite, container, sas)) as store:
-        for use in (lambda: list(store.list()), lambda: store.put("a", b"x"), lambda: store.stat("a")):
+        for use in (lambda: list(store.list()), lambda: write(store, "a", b"x"), lambda: store.stat("a")):
             with pytest.raises(SasExpiredError, match="it expired at"):
                 use()
 
@@ -83,12 +83,11 @@ def test_a_sas_that_is_not_valid_yet_is_named(azurite: Azurite, container: str) 
 @pytest.mark.parametrize(
     ("permissions", "use", "lacks"),
     [
-        ("rl", lambda store: store.put("new", b"x"), "Write or Create"),
-        ("rl", lambda store: store.stage_block("new", BLOCK_IDS[0], b"x"), "Write or Create"),
+        ("rl", lambda store: write(store, "new", b"x"), "Write or Create"),
+        ("rl", lambda store: write(store, "new", bytes(9_000_000)), "Write or Create"),
         ("rcwd", lambda store: list(store.list()), "List"),
         ("wl", lambda store: store.stat("there"), "Read"),
         ("wl", lambda store: read(store, "there"), "Read"),
-        ("wl", lambda store: store.staged_blocks("there"), "Read"),
         ("rwl", lambda store: store.remove("there"), "Delete"),
     ],
 )
@@ -96,7 +95,7 @@ def test_a_permission_that_the_sas_lacks_is_named(
     azurite: Azurite, container: str, permissions: str, use: Callable[[ContainerStore], object], lacks: str
 ) -> None:
     with closing(opened(azurite, container, azurite.sas(container))) as owner:
-        owner.put("there", b"x")
+        write(owner, "there", b"x")
     with closing(opened(azurite, container, azurite.sas(container, permissions))) as store:
         with pytest.raises(StorePermissionError, match=f"needs {lacks}"):
             use(store)
@@ -111,7 +110,7 @@ def test_a_sas_that_may_only_write_still_writes_large_and_small_files(azurite: A
 
 
 @pytest.mark.parametrize(
-    "use", [lambda store: list(store.list()), lambda store: store.stat("a"), lambda store: store.put("a", b"x")]
+    "use", [lambda store: list(store.list()), lambda store: store.stat("a"), lambda store: write(store, "a", b"x")]
 )
 def test_the_sas_of_another_container_or_account_is_named(
     azurite: Azurite, container: str, use: Callable[[ContainerStore], object]
@@ -142,7 +141,7 @@ def test_a_container_that_is_not_there_is_told_from_a_blob_that_is_not_there(azu
         with pytest.raises(StoreNotFoundError, match="no such container"):
             list(store.list())
         with pytest.raises(StoreNotFoundError, match="no such container"):
-            store.put("a", b"x")
+            write(store, "a", b"x")
 
 
 def test_a_sas_is_never_sent_in_clear_text_over_a_network() -> None:
@@ -165,7 +164,7 @@ def test_nothing_that_fails_shows_the_sas(azurite: Azurite, container: str, capl
         for use in (
             lambda s: list(s.list()),
             lambda s: s.stat("a"),
-            lambda s: s.put("a", b"x"),
+            lambda s: write(s, "a", b"x"),
             lambda s: read(s, "a"),
         ):
             with pytest.raises(StoreError) as caught:
@@ -184,7 +183,7 @@ def test_nothing_that_fails_shows_the_sas(azurite: Azurite, container: str, capl
 
 
 @pytest.mark.parametrize(
-    "use", [lambda store: list(store.list()), lambda store: store.stat("a"), lambda store: store.put("a", b"x")]
+    "use", [lambda store: list(store.list()), lambda store: store.stat("a"), lambda store: write(store, "a", b"x")]
 )
 def test_a_version_that_the_service_does_not_know_is_named(
     azurite: Azurite, container: str, use: Callable[[ContainerStore], object]
@@ -232,45 +231,41 @@ def test_a_version_that_was_set_is_not_changed_in_silence() -> None:
         store.close()
 
 
-def test_the_largest_block_depends_on_the_version(azurite: Azurite, container: str) -> None:
-    sizes = {
-        version: opened(azurite, container, azurite.sas(container), api_version=version).max_block_bytes // 1024**2
-        for version in ("2019-02-02", "2019-07-07", "2019-12-12")
-    }
-    assert sizes == {"2019-02-02": 100, "2019-07-07": 100, "2019-12-12": 4000}
+@pytest.mark.parametrize(
+    ("version", "largest"), [("2019-02-02", 100 * MIB), ("2019-07-07", 100 * MIB), ("2019-12-12", 101 * MIB)]
+)
+def test_the_largest_block_depends_on_the_version(version: str, largest: int) -> None:
+    sent: list[int] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        sent.append(int(handler.headers["Content-Length"]))
+        _answer(handler, 201, "")
+
+    with _service(answer) as url:
+        with closing(ContainerStore(url, _SAS, settings=StoreSettings(retries=0, api_version=version))) as store:
+            # So many bytes that 50,000 blocks of 101 MiB hold them.
+            with store.open_write("file", 101 * MIB * 50_000) as writer:
+                writer.write(bytes(101 * MIB))
+    assert sent == [largest]
 
 
 # -- blocks and checksums ---------------------------------------------------------------------------------------------
 
 
-def test_blocks_are_staged_found_again_and_committed_in_order(azurite: Azurite, container: str) -> None:
+@pytest.mark.parametrize(
+    ("size", "flip_at"), [(60_000, 30_000), (9_000_000, 30_000), (9_000_000, 8_900_000)], ids=["whole", "first", "last"]
+)
+def test_bytes_that_changed_on_the_way_are_refused_by_the_service(
+    azurite: Azurite, container: str, size: int, flip_at: int
+) -> None:
     sas = azurite.sas(container)
-    parts = (b"first", b"second part", b"3")
+    with FlippingProxy(azurite.port, flip_at=flip_at) as proxy:
+        url = azurite.container_url(container).replace(f":{azurite.port}/", f":{proxy.port}/")
+        with closing(ContainerStore(url, sas, settings=StoreSettings(retries=0))) as store:
+            with pytest.raises(StoreCorruptError):
+                write(store, "file", bytes(size))
+        assert proxy.flipped == 1
     with closing(opened(azurite, container, sas)) as store:
-        assert store.staged_blocks("file") == ()
-        for block_id, part in reversed(list(zip(BLOCK_IDS, parts, strict=True))):
-            store.stage_block("file", block_id, part, md5=hashlib.md5(part).digest())
-        assert list(store.list()) == []
-    with closing(opened(azurite, container, sas)) as later:
-        staged = later.staged_blocks("file")
-        assert sorted(staged, key=lambda block: block.block_id) == [
-            Block(block_id, len(part)) for block_id, part in zip(BLOCK_IDS, parts, strict=True)
-        ]
-        whole = b"".join(parts)
-        later.commit_blocks("file", BLOCK_IDS, len(whole), content_md5=hashlib.md5(whole).digest())
-        assert read(later, "file") == whole
-        assert later.stat("file").md5 == hashlib.md5(whole).digest()
-        assert next(later.list()).md5 == hashlib.md5(whole).digest()
-
-
-def test_bytes_that_changed_on_the_way_are_refused_by_the_service(azurite: Azurite, container: str) -> None:
-    wrong = hashlib.md5(b"something else").digest()
-    with closing(opened(azurite, container, azurite.sas(container))) as store:
-        with pytest.raises(StoreCorruptError):
-            store.stage_block("file", BLOCK_IDS[0], b"data", md5=wrong)
-        with pytest.raises(StoreCorruptError):
-            store.put("file", b"data", md5=wrong)
-        assert store.staged_blocks("file") == ()
         assert list(store.list()) == []
 
 
@@ -280,15 +275,6 @@ def test_what_is_written_has_its_md5_kept_by_the_service(azurite: Azurite, conta
         data = bytes(range(256)) * (size // 256) + b"!"
         write(store, "file", data)
         assert store.stat("file").md5 == hashlib.md5(data).digest()
-
-
-def test_blocks_are_committed_against_nobodys_will(azurite: Azurite, container: str) -> None:
-    with closing(opened(azurite, container, azurite.sas(container))) as store:
-        store.put("file", b"mine")
-        store.stage_block("file", BLOCK_IDS[0], b"yours")
-        with pytest.raises(StoreExistsError):
-            store.commit_blocks("file", BLOCK_IDS[:1], 5, replace=False)
-        assert read(store, "file") == b"mine"
 
 
 def test_a_blob_that_is_replaced_while_it_is_read_is_noticed(azurite: Azurite, container: str) -> None:
@@ -308,10 +294,10 @@ def test_a_blob_that_is_replaced_while_it_is_read_is_noticed(azurite: Azurite, c
 def test_a_service_that_is_down_is_unreachable_and_usable_again_later(own_azurite: Azurite) -> None:
     container = own_azurite.new_container()
     with closing(opened(own_azurite, container, own_azurite.sas(container))) as store:
-        store.put("file", b"x")
+        write(store, "file", b"x")
         own_azurite.stop()
         with pytest.raises(StoreUnreachableError, match="refused"):
-            store.put("other", b"y")
+            write(store, "other", b"y")
         with pytest.raises(StoreUnreachableError):
             list(store.list())
         own_azurite.start()
@@ -382,7 +368,7 @@ def test_an_answer_that_the_client_stumbles_over_is_no_traceback_of_its_own() ->
     for status, code in ((500, "InternalError"), (409, "Oops"), (418, "")):
         with _service(lambda handler, status=status, code=code: _answer(handler, status, code)) as url:  # type: ignore[misc]
             store = ContainerStore(url, _SAS, settings=StoreSettings(retries=0))
-            for use in (lambda store: list(store.list()), lambda store: store.staged_blocks("a")):
+            for use in (lambda store: list(store.list()), lambda store: write(store, "a", b"x")):
                 with pytest.raises(StoreError):
                     use(store)
             store.close()
@@ -434,6 +420,12 @@ def _old_service(newest: str) -> Iterator[tuple[str, list[str]]]:
 def _service(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            answer(self)
+
+        def do_PUT(self) -> None:
+            left = int(self.headers["Content-Length"])
+            while left:
+                left -= len(self.rfile.read(min(left, MIB)))
             answer(self)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
