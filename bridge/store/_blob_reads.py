@@ -124,32 +124,22 @@ class BlobReads:
             WireError: the service cannot be reached, ``retries`` times in a row without a byte.
             Refused: it answers with something else than the range.
         """
-        failures = 0
-        while wanted.state is None or wanted.filled < self._expected(wanted, wanted.state):
-            if wanted.abandoned or self._closing.is_set():
+
+        def is_filled() -> bool:
+            if wanted.state is not None and wanted.filled >= self._expected(wanted, wanted.state):
+                return True
+            if wanted.abandoned:
                 raise Abandoned
-            reached = wanted.filled
-            connection = self._take()
-            reused = connection.is_open
-            problem: WireError | Refused | None = None
+            return False
+
+        def ask(connection: Connection) -> None:
             wanted.connection = connection
             try:
                 self._ask(connection, wanted, version)
-            except WireError as error:
-                problem = error
-            except Refused as error:
-                problem = error
             finally:
                 wanted.connection = None
-                self._give(connection)
-            if problem is None or wanted.filled > reached:
-                failures = 0
-                continue
-            if reused and isinstance(problem, WireError):
-                self._forget_idle()  # the service may have closed what it left waiting: that is no failure
-                continue
-            failures += 1
-            self._wait_or_raise(problem, failures)
+
+        self._ask_until(is_filled, ask, reached=lambda: wanted.filled)
 
     def get(self, target: str, version: str) -> bytes:
         """The body of a short answer, such as a page of a listing.
@@ -158,27 +148,43 @@ class BlobReads:
             WireError: the service cannot be reached, ``retries`` times in a row.
             Refused: it answers with something else.
         """
+        bodies: list[bytes] = []
+
+        def ask(connection: Connection) -> None:
+            connection.send([self._head(target, version)])
+            response = connection.receive()
+            if response.status != 200:
+                raise Refused(response)
+            bodies.append(response.body)
+
+        self._ask_until(lambda: bool(bodies), ask)
+        return bodies[0]
+
+    def _ask_until(
+        self, is_done: Callable[[], bool], ask: Callable[[Connection], None], *, reached: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Asks as often as it takes; gives up after ``retries`` times in a row that nothing more was ``reached``."""
         failures = 0
-        while not self._closing.is_set():
+        while not is_done():
+            if self._closing.is_set():
+                raise Abandoned
+            before = reached()
             connection = self._take()
             reused = connection.is_open
-            problem: WireError | Refused
+            problem: WireError | Refused | None = None
             try:
-                connection.send([self._head(target, version)])
-                response = connection.receive()
-                if response.status == 200:
-                    return response.body
-                problem = Refused(response)
-            except WireError as error:
+                ask(connection)
+            except (WireError, Refused) as error:
                 problem = error
             finally:
                 self._give(connection)
-            if reused and isinstance(problem, WireError):
-                self._forget_idle()
-                continue
-            failures += 1
-            self._wait_or_raise(problem, failures)
-        raise Abandoned
+            if problem is None or reached() > before:
+                failures = 0
+            elif reused and isinstance(problem, WireError):
+                self._forget_idle()  # the service may have closed what it left waiting: that is no failure
+            else:
+                failures += 1
+                self._wait_or_raise(problem, failures)
 
     def _head(self, target: str, version: str, more: str = "") -> bytes:
         return (
