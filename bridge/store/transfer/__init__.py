@@ -17,7 +17,7 @@ from bridge.store.transfer._events import (
     TransferResult,
     Unpaused,
 )
-from bridge.store.transfer._hashing import FileHash, hash_files
+from bridge.store.transfer._hashing import FileHash, comes_over_a_line, hash_files
 from bridge.store.transfer._journal import TransferJournal
 from bridge.store.transfer._settings import LinePolicy, QuietHours, TransferSettings, parse_rate
 
@@ -42,6 +42,7 @@ __all__ = [
     "TransferResult",
     "TransferSettings",
     "Unpaused",
+    "comes_over_a_line",
     "hash_files",
     "parse_rate",
     "transfer",

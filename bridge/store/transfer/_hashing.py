@@ -8,15 +8,19 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
-from bridge.errors import StoreCorruptError, StoreError
+from bridge.errors import StoreCorruptError, StoreError, StoreReplacedError
 from bridge.store._buffers import aligned_buffer
-from bridge.store._protocol import Abortable, Entry, LendingReader, ListedReads, Reader, Store
+from bridge.store._protocol import Abortable, Entry, LendingReader, ListedReads, PacedReads, Reader, Store
+from bridge.store.transfer._events import EventHandler
+from bridge.store.transfer._line import Line, Stopped
+from bridge.store.transfer._settings import TransferSettings
 
 _BUFFER_BYTES = 1 << 20  # read and hashed while it is still in the second-level cache
+_LEAD_EVERY_S = 0.2
 _LET_END_S = 0.2  # who is at work sees within one buffer that nobody wants more
 _AHEAD = 512  # results that may wait for an earlier, longer file
 
@@ -30,12 +34,19 @@ class FileHash:
     sha256: str
 
 
+def comes_over_a_line(store: Store) -> bool:
+    """Whether reading the store takes something of a line: a share or a container, also by Windows' own client."""
+    return isinstance(store, PacedReads) or store.location.startswith("\\\\")
+
+
 def hash_files(
     store: Store,
     files: str | Iterable[Entry] = "",
     *,
     workers: int | None = None,
+    settings: TransferSettings | None = None,
     on_bytes: Callable[[int], None] | None = None,
+    on_event: EventHandler | None = None,
     on_error: Callable[[str, StoreError], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> Iterator[FileHash]:
@@ -43,20 +54,28 @@ def hash_files(
 
     Args:
         workers: threads; by default two to four, as the machine has processors.
-        on_bytes: told of bytes as they are hashed, from the threads that hash.
+        settings: what the line may be used for, where the store comes over one; by default all of it.
+        on_bytes: told of bytes as they are hashed, from the threads that hash; and of none, from the calling one, about
+            five times a second while a file is waited for.
+        on_event: told of ``Paused`` and ``Unpaused``, in the calling thread.
         on_error: told of a file that cannot be read, which is then left out; without it the error is raised.
-        cancel: ends the iteration early when set.
+        cancel: ends the iteration early when set, also while it is paused.
 
     Raises:
         StoreError: a file could not be read.
     """
     entries = store.list(files) if isinstance(files, str) else files
     count = workers or max(2, min(4, os.cpu_count() or 2))
-    work = _Hashing(store, count, on_bytes or (lambda size: None), cancel or threading.Event())
-    try:
-        yield from work.run(entries, on_error)
-    finally:
-        work.end()
+    line = None
+    if settings is not None and comes_over_a_line(store):
+        line = Line(settings, on_event or (lambda event: None))
+    paced = store.paced(line.arriving) if line is not None and isinstance(store, PacedReads) else nullcontext()
+    with paced:
+        work = _Hashing(store, count, line, on_bytes or (lambda size: None), cancel or threading.Event())
+        try:
+            yield from work.run(entries, on_error)
+        finally:
+            work.end()
 
 
 class _Slot:
@@ -71,8 +90,17 @@ class _Slot:
 
 
 class _Hashing:
-    def __init__(self, store: Store, workers: int, on_bytes: Callable[[int], None], cancel: threading.Event) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workers: int,
+        line: Line | None,
+        on_bytes: Callable[[int], None],
+        cancel: threading.Event,
+    ) -> None:
         self._store = store
+        self._line = line
+        self._paces_itself = isinstance(store, PacedReads)
         self._listed = store if isinstance(store, ListedReads) else None
         self._on_bytes = on_bytes
         self._cancel = cancel
@@ -85,18 +113,29 @@ class _Hashing:
     def run(self, entries: Iterable[Entry], on_error: Callable[[str, StoreError], None] | None) -> Iterator[FileHash]:
         waiting: deque[_Slot] = deque()
         for entry in entries:
+            if self._cancel.is_set():
+                return
+            self._lead()
             slot = _Slot(entry)
             waiting.append(slot)
             self._queue.put(slot)
             while waiting and (len(waiting) >= _AHEAD or waiting[0].done.is_set()):
                 yield from self._outcome(waiting.popleft(), on_error)
         while waiting:
+            self._lead()
             yield from self._outcome(waiting.popleft(), on_error)
 
+    def _lead(self) -> None:
+        """What the calling thread does while the others work: read the policy."""
+        if self._line is not None:
+            self._line.refresh()
+
     def _outcome(self, slot: _Slot, on_error: Callable[[str, StoreError], None] | None) -> Iterator[FileHash]:
-        while not slot.done.wait(0.2):
+        while not slot.done.wait(_LEAD_EVERY_S):
             if self._cancel.is_set():
                 return
+            self._lead()
+            self._on_bytes(0)
         outcome = slot.outcome
         if isinstance(outcome, FileHash):
             yield outcome
@@ -107,6 +146,8 @@ class _Hashing:
 
     def end(self) -> None:
         self._ended.set()
+        if self._line is not None:
+            self._line.stopping.set()
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -129,6 +170,8 @@ class _Hashing:
                 continue
             try:
                 slot.outcome = self._hash(slot.entry, buffer)
+            except Stopped:
+                pass
             except BaseException as error:  # handed to the thread that asks
                 slot.outcome = error
             slot.done.set()
@@ -136,32 +179,67 @@ class _Hashing:
     def _stop(self) -> bool:
         return self._ended.is_set() or self._cancel.is_set()
 
-    def _opened(self, entry: Entry) -> AbstractContextManager[Reader]:
-        if self._listed is not None and entry.etag is not None:
-            return self._listed.open_listed(entry)
-        return self._store.open_read(entry.path)
-
-    def _hash(self, entry: Entry, buffer: memoryview) -> FileHash | None:
+    def _hash(self, entry: Entry, buffer: memoryview) -> FileHash:
         digest = hashlib.sha256()
-        size = 0
-        with self._opened(entry) as reader:
-            for part in _parts(reader, buffer):
-                digest.update(part)
-                size += len(part)
-                self._on_bytes(len(part))
-                if self._stop():
-                    return None
-        if size != reader.size_bytes:
+        reached, mark, is_end = 0, None, False
+        while not is_end:
+            with self._line.turn() if self._line is not None else nullcontext():
+                if mark is not None and self._mark(entry) != mark:
+                    raise StoreReplacedError(
+                        store=self._store.location, detail=f"{entry.path}: it was written to while its reading rested"
+                    )
+                with self._opened(entry, reached) as reader:
+                    reached, is_end = self._read_on(reader, buffer, digest, reached)
+                if not is_end:
+                    mark = self._mark(entry)
+        if reached != reader.size_bytes:
             raise StoreCorruptError(
-                store=self._store.location, detail=f"{entry.path}: {size} bytes were read of {reader.size_bytes}"
+                store=self._store.location, detail=f"{entry.path}: {reached} bytes were read of {reader.size_bytes}"
             )
-        return FileHash(entry.path, size, digest.hexdigest())
+        return FileHash(entry.path, reached, digest.hexdigest())
 
+    def _opened(self, entry: Entry, offset: int) -> AbstractContextManager[Reader]:
+        if self._listed is not None and entry.etag is not None:
+            return self._listed.open_listed(entry, offset)
+        return self._store.open_read(entry.path, offset)
 
-def _parts(reader: Reader, buffer: memoryview) -> Iterator[memoryview]:
-    """All that is read, each part until the next one is asked for."""
-    if hasattr(reader, "lend"):
-        yield from iter(cast(LendingReader, reader).lend, b"")
-        return
-    while read := reader.readinto(buffer):
-        yield buffer[:read]
+    def _mark(self, entry: Entry) -> str | None:
+        return self._store.stat(entry.path).etag
+
+    def _read_on(self, reader: Reader, buffer: memoryview, digest: hashlib._Hash, reached: int) -> tuple[int, bool]:
+        """Hashes up to the end, or until the line is to rest: for hours a server would not keep the file open.
+        Returns how far that is, and whether it is the end.
+
+        Raises:
+            Stopped: nobody wants more.
+        """
+        for part in self._parts(reader, buffer):
+            digest.update(part)
+            reached += len(part)
+            self._on_bytes(len(part))
+            if self._stop():
+                raise Stopped
+            if self._rests() and reached < reader.size_bytes:
+                return reached, False
+        return reached, True
+
+    def _parts(self, reader: Reader, buffer: memoryview) -> Iterator[memoryview]:
+        """All that is read, each part until the next one is asked for."""
+        if hasattr(reader, "lend"):
+            yield from iter(cast(LendingReader, reader).lend, b"")
+            return
+        while read := reader.readinto(self._part(buffer)):
+            yield buffer[:read]
+
+    def _part(self, buffer: memoryview) -> memoryview:
+        """As much as is to be read at once: at a rate, what comes in a moment. Its time on the line is waited for where
+        the store does not do that."""
+        if self._line is None:
+            return buffer
+        part = buffer[: self._line.arriving.ask_bytes(len(buffer))]
+        if not self._paces_itself:
+            self._line.arriving.spend(len(part))
+        return part
+
+    def _rests(self) -> bool:
+        return self._line is not None and self._line.paused
