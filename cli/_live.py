@@ -162,9 +162,14 @@ class _Teller:
         return ", ".join(parts)
 
     def _hashed(self, event: events.HashProgress) -> str:
+        """The same of hashing; of a folder here nothing rests."""
+        told = f"hashed: {size(event.bytes_done)} of {size(event.bytes_total)}"
+        if event.is_paused:
+            self._hashing.rest()
+            return f"{told}, {(self._line.rest if self._line is not None else '') or 'paused'}"
         self._hashing.saw(event.bytes_done)
         pace = pace_words(self._hashing.rate, *self._hashing.left(event.bytes_total - event.bytes_done))
-        return ", ".join([f"hashed: {size(event.bytes_done)} of {size(event.bytes_total)}", *pace])
+        return ", ".join([told, *pace])
 
 
 def _is_complete(event: events.DeliveryProgress) -> bool:

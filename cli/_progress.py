@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ _LINE_EVERY_S = 10.0
 _SAMPLE_EVERY_S = 1.0
 _SAMPLES = 30
 _RECENT = 5
-_TICK_S = 1.0
 
 
 class Pace:
@@ -38,6 +36,10 @@ class Pace:
             self._rates.append((done - before) / (now - at))
             at, before = now, done
         self._last = at, before
+
+    def rest(self) -> None:
+        """What comes next, after a pause, is compared with nothing before it: a pause says nothing of the pace."""
+        self._last = None
 
     @property
     def rate(self) -> float | None:
@@ -75,87 +77,52 @@ def _spread(low: float | None, high: float | None) -> str:
 
 
 class Bar(Protocol):
-    """Something that shows how far the bytes are."""
+    """Something that shows how far the bytes are; it wants to be told now and then, also while none come.
+    ``rest`` says why they are not meant to."""
 
-    def update(self, done: int, total: int | None) -> None: ...
+    def update(self, done: int, total: int | None, rest: str = "") -> None: ...
 
 
 @contextmanager
 def bytes_bar(console: Console, what: str) -> Iterator[Bar]:
     """A Rich bar where a person looks at a terminal, else plain lines every ten seconds."""
     if not console.is_terminal or console.as_json:
-        with _ticking(_Lines(console, what)) as bar:
-            yield bar
+        yield _Lines(console, what)
         return
     from rich.progress import BarColumn, Progress, TextColumn
 
-    with (
-        Progress(BarColumn(), TextColumn("{task.description}"), console=console.rich(), transient=True) as progress,
-        _ticking(_RichBar(progress, progress.add_task(what, total=None), what)) as bar,
-    ):
-        yield bar
-
-
-@contextmanager
-def _ticking(bar: Bar) -> Iterator[Bar]:
-    """Shows the bar anew every second: whoever waits for a line that fell silent is told of no bytes."""
-    ticking = _Ticking(bar)
-    ended = threading.Event()
-
-    def tick() -> None:
-        while not ended.wait(_TICK_S):
-            ticking.tick()
-
-    thread = threading.Thread(target=tick, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield ticking
-    finally:
-        ended.set()
-        thread.join()
-
-
-class _Ticking:
-    """A bar that remembers what it showed; for several threads."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar, self._lock = bar, threading.Lock()
-        self._shown: tuple[int, int | None] | None = None
-
-    def update(self, done: int, total: int | None) -> None:
-        with self._lock:
-            self._shown = done, total
-            self._bar.update(done, total)
-
-    def tick(self) -> None:
-        with self._lock:
-            if self._shown is not None and self._shown[0] != self._shown[1]:
-                self._bar.update(*self._shown)
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console.rich(), transient=True) as progress:
+        yield _RichBar(progress, progress.add_task(what, total=None), what)
 
 
 class _RichBar:
     def __init__(self, progress: Progress, task: TaskID, what: str) -> None:
         self._progress, self._task, self._what, self._pace = progress, task, what, Pace()
 
-    def update(self, done: int, total: int | None) -> None:
-        told = _told(self._what, self._pace, done, total)
+    def update(self, done: int, total: int | None, rest: str = "") -> None:
+        told = _told(self._what, self._pace, done, total, rest)
         self._progress.update(self._task, completed=done, total=total, description=told)
 
 
 class _Lines:
     def __init__(self, console: Console, what: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._console, self._what, self._monotonic = console, what, monotonic
-        self._last, self._pace = monotonic(), Pace(monotonic)
+        self._last, self._pace, self._rest = monotonic(), Pace(monotonic), ""
 
-    def update(self, done: int, total: int | None) -> None:
-        told = _told(self._what, self._pace, done, total)
-        if self._monotonic() - self._last >= _LINE_EVERY_S:
-            self._last = self._monotonic()
+    def update(self, done: int, total: int | None, rest: str = "") -> None:
+        told = _told(self._what, self._pace, done, total, rest)
+        is_due = not rest and self._monotonic() - self._last >= _LINE_EVERY_S
+        if is_due or rest != self._rest:  # a rest of hours is said once
+            self._last, self._rest = self._monotonic(), rest
             self._console.say(told)
 
 
-def _told(what: str, pace: Pace, done: int, total: int | None) -> str:
-    pace.saw(done)
+def _told(what: str, pace: Pace, done: int, total: int | None, rest: str) -> str:
+    if rest:
+        pace.rest()
+    else:
+        pace.saw(done)
     if not total:
-        return f"{what}: {size(done)}"
-    return ", ".join([f"{what}: {size(done)} of {size(total)}", *pace_words(pace.rate, *pace.left(total - done))])
+        return f"{what}: {size(done)}" + (f", {rest}" if rest else "")
+    words = [rest] if rest else pace_words(pace.rate, *pace.left(total - done))
+    return ", ".join([f"{what}: {size(done)} of {size(total)}", *words])

@@ -10,6 +10,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
+from cli._progress import Pace
 from cli._words import bit_rate
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class LineUse:
         self._told: str | None = None
         self._asked = self._answered = 0
         self._moving_bytes_per_s: float | None = None
+        self._reading = Pace()
         self._paused = False
         self.has_keys = False
         """Whether somebody can press ``keys``."""
@@ -88,13 +90,20 @@ class LineUse:
 
     def on_event(self, event: Event) -> None:
         """Learns from a run's events whether something is under way, and how fast."""
-        from bridge.collection import DeliveryProgress, StateChanged
+        from bridge.collection import DeliveryProgress, HashProgress, StateChanged
 
         if isinstance(event, DeliveryProgress):
             is_done = event.seconds_left == 0
             self._moving_bytes_per_s = None if is_done else event.rate_bytes_per_s
+        elif isinstance(event, HashProgress) and event.over_line:
+            self.reads(event.bytes_done, event.bytes_total)
         elif isinstance(event, StateChanged):
             self._moving_bytes_per_s = None
+
+    def reads(self, bytes_done: int, bytes_total: int) -> None:
+        """Learns how far something is that is read over the line."""
+        self._reading.saw(bytes_done)
+        self._moving_bytes_per_s = None if bytes_done >= bytes_total else self._reading.rate or 0.0
 
     @property
     def keys(self) -> Mapping[str, Callable[[], None]]:

@@ -118,6 +118,7 @@ class Bundling:
     def _give_the_delivery_up(self, staging: Store) -> None:
         """A run that was stopped while it delivered ends with the bundle that lies in its staging place."""
         context = self._context
+        context.control.stop_is_answered()
         self._secure_staging(staging)
         if context.finished is None:
             raise DeliveryFailedError(
@@ -131,11 +132,15 @@ class Bundling:
         context.move(RunState.STOPPED, "stopped while it was delivered: the bundle is in its staging place")
 
     def _secure_staging(self, staging: Store) -> None:
-        """A delivery that cannot be finished leaves a bundle all the same: the staging copy is sealed."""
+        """A delivery that cannot be finished leaves a bundle all the same: the staging copy is sealed. That may take
+        long on its line, and can be left."""
         context = self._context
         try:
-            with context.journal.step(context.run.id, "seal the staging copy"):
-                finished = self._finisher(threading.Event()).seal_in_place(staging)
+            with (
+                context.journal.step(context.run.id, "seal the staging copy"),
+                cancelling(lambda: context.control.asked) as cancel,
+            ):
+                finished = self._finisher(cancel).seal_in_place(staging)
         except BridgeError as error:
             context.warn(f"the staging copy could not be sealed: {error}")
             return

@@ -82,10 +82,13 @@ class Waiting(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HashProgress(RunEvent):
-    """Bytes of the payload that were hashed where they stand."""
+    """Bytes of the payload that were hashed where they stand; told also while none come. ``over_line``: they are read
+    from a share or a container, at the rate of the line, and ``is_paused`` while that rests."""
 
     bytes_done: int
     bytes_total: int
+    over_line: bool = False
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,8 +47,10 @@ from bridge.store.transfer import (
     FileFinished,
     FileHash,
     FileResult,
+    Paused,
     TransferEvent,
     TransferItem,
+    comes_over_a_line,
     hash_files,
     transfer,
 )
@@ -283,8 +285,19 @@ class Finisher:
                 raise error
             unhashed.append(Unhashed(path, sizes[path].size_bytes, "the SAS does not permit reading", sizes[path].md5))
 
-        count = _Count(self.run.id, sum(entry.size_bytes for entry in entries), self.emit)
-        hashes = list(hash_files(bundle, entries, on_bytes=count, on_error=refuse, cancel=self.cancel))
+        total = sum(entry.size_bytes for entry in entries)
+        count = _Count(self.run.id, total, self.emit, over_line=comes_over_a_line(bundle))
+        hashes = list(
+            hash_files(
+                bundle,
+                entries,
+                settings=self.settings.transfer,
+                on_bytes=count,
+                on_event=count.on_event,
+                on_error=refuse,
+                cancel=self.cancel,
+            )
+        )
         self._raise_if_interrupted()
         if unhashed:
             text = f"{len(unhashed)} files could not be read where they are, so they are not hashed"
@@ -315,12 +328,14 @@ class Finisher:
 
 
 class _Count:
-    """Adds up the bytes that several threads have hashed, and tells of them a few times a second."""
+    """Adds up the bytes that several threads have hashed, and tells of them, and of pauses, a few times a second."""
 
-    def __init__(self, run_id: str, total: int, emit: Callable[[Event], None]) -> None:
+    def __init__(self, run_id: str, total: int, emit: Callable[[Event], None], *, over_line: bool) -> None:
         self._run_id = run_id
         self._total = total
         self._emit = emit
+        self._over_line = over_line
+        self._is_paused = False
         self._done = 0
         self._told_at = 0.0
         self._lock = threading.Lock()
@@ -330,8 +345,27 @@ class _Count:
             self._done += number
             if self._done < self._total and time.monotonic() - self._told_at < _TELL_EVERY_S:
                 return
-            self._told_at = time.monotonic()
-            self._emit(HashProgress(run_id=self._run_id, bytes_done=self._done, bytes_total=self._total))
+            self._tell()
+
+    def on_event(self, event: TransferEvent) -> None:
+        """The line rests, or goes on."""
+        with self._lock:
+            self._is_paused = isinstance(event, Paused)
+            if (shown := show_transfer(self._run_id, event)) is not None:
+                self._emit(shown)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_at = time.monotonic()
+        self._emit(
+            HashProgress(
+                run_id=self._run_id,
+                bytes_done=self._done,
+                bytes_total=self._total,
+                over_line=self._over_line,
+                is_paused=self._is_paused,
+            )
+        )
 
 
 def _item(entry: Entry) -> TransferItem:

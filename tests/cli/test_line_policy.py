@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bridge.collection import DeliveryProgress, RunState, StateChanged
+from bridge.collection import DeliveryProgress, HashProgress, RunState, StateChanged
 from bridge.errors import ConfigurationError, UsageError
 from cli._console import Globals
 from cli._transfer import LineUse, LineWishes
@@ -136,6 +137,20 @@ def test_keys_do_nothing_and_are_not_shown_while_nothing_is_under_way(tmp_path: 
     lab.is_moving()
     lab.use.on_event(StateChanged(run_id="", state=RunState.DONE))
     assert lab.use.words == ""
+
+
+def test_keys_work_while_a_share_is_sealed_and_not_while_a_folder_here_is(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, limit_rate="8Mbit")
+    sealing = HashProgress(run_id="", bytes_done=1, bytes_total=2)
+    lab.use.on_event(sealing)
+    lab.use.keys["p"]()
+    assert not lab.use().paused, "nothing of a folder comes over the line"
+    lab.use.on_event(replace(sealing, over_line=True))
+    lab.use.keys["p"]()
+    assert lab.use().paused
+    lab.use.on_event(replace(sealing, bytes_done=2, over_line=True))
+    lab.use.keys["p"]()
+    assert lab.use().paused, "all is read"
 
 
 def test_keys_are_not_shown_where_nobody_can_press_them(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -164,23 +163,39 @@ def test_a_pace_that_has_come_to_a_stop_is_nothing_now_and_promises_no_time_in_t
 def test_plain_lines_go_on_and_say_that_nothing_comes_while_a_line_is_silent(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli._progress._TICK_S", 0.02)
     monkeypatch.setattr("cli._progress._SAMPLE_EVERY_S", 0.02)
     monkeypatch.setattr("cli._progress._LINE_EVERY_S", 0.05)
     said = ""
     with bytes_bar(Console(as_json=False), "reading") as bar:
-        time.sleep(0.2)
-        assert capsys.readouterr().err == "", "nothing is known before the first byte"
-        bar.update(2 * MB, 8 * MB)
         while "0 B/s now" not in said:
-            time.sleep(0.05)
+            bar.update(2 * MB, 8 * MB)
+            time.sleep(0.02)
             said += capsys.readouterr().err
-        bar.update(8 * MB, 8 * MB)
-        capsys.readouterr()
-        time.sleep(0.2)
-        assert capsys.readouterr().err == "", "all is read: no line is waited for"
     assert "reading: 2.0 MB of 8.0 MB, 0 B/s now\n" in said
-    assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
+
+
+def test_a_reading_that_rests_says_why_at_once_and_once_and_its_rest_is_no_part_of_its_pace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(map(float, range(0, 100_000, 3)))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with bytes_bar(Console(as_json=False), "reading") as bar:
+        for _ in range(100):
+            bar.update(2 * MB, 8 * MB, "quiet hours until 18:00")
+        assert capsys.readouterr().err == "reading: 2.0 MB of 8.0 MB, quiet hours until 18:00\n"
+        bar.update(2 * MB, 8 * MB)
+        assert capsys.readouterr().err == "reading: 2.0 MB of 8.0 MB\n"
+
+
+def test_hashing_that_rests_says_why_and_that_nothing_comes_where_a_share_is_silent() -> None:
+    clock = iter(map(float, range(1000)))
+    teller = _Teller(Line("quiet hours until 18:00"))
+    teller._hashing = Pace(lambda: next(clock))
+    event = HashProgress(run_id="", bytes_done=2 * MB, bytes_total=8 * MB, over_line=True)
+    assert teller.line(replace(event, is_paused=True)) == "hashed: 2.0 MB of 8.0 MB, quiet hours until 18:00"
+    told = [teller.line(event) for _ in range(3)]
+    assert told == ["hashed: 2.0 MB of 8.0 MB", *["hashed: 2.0 MB of 8.0 MB, 0 B/s now"] * 2]
+    assert _Teller().line(replace(event, is_paused=True)) == "hashed: 2.0 MB of 8.0 MB, paused"
 
 
 def test_the_screen_of_a_delivery_shows_the_same_and_what_its_ctrl_c_does() -> None:

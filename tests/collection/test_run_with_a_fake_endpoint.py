@@ -21,6 +21,7 @@ from bridge.collection import (
     Control,
     DeliveryProgress,
     Event,
+    HashProgress,
     Journal,
     Landed,
     Outcome,
@@ -28,6 +29,7 @@ from bridge.collection import (
     Request,
     RunState,
     StateChanged,
+    Waiting,
     Warned,
     attach,
     collect,
@@ -499,6 +501,64 @@ def test_an_interrupt_while_delivering_keeps_the_run_where_it_is(
     outcome = take_over(interrupted.run_id, access, state_dir, endpoint)
     assert outcome.state is RunState.DONE
     assert_verified(outcome)
+
+
+def test_a_share_is_sealed_outside_of_quiet_hours_and_the_wait_can_be_left(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    control, events = Control(), list[Event]()
+
+    def leave(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, HashProgress) and event.is_paused:
+            control.detach()
+
+    def share(place: Place, secret: object) -> FolderStore:
+        return FolderStore(place.text, location="\\\\nas\\logs")  # as Windows' own client has it
+
+    ports = replace(fake_ports(endpoint), open_store=share)
+    paused = replace(QUICK, transfer=TransferSettings(policy=LinePolicy(paused=True)))
+    options: dict[str, Any] = {"state_dir": state_dir, "ports": ports}
+    left = collect(request_to, access, settings=paused, on_event=leave, control=control, **options)
+    assert (left.state, left.exit_code) == (RunState.SEALING, ExitCode.INTERRUPTED), left
+    assert any(isinstance(event, Waiting) and event.reason == "paused" for event in events)
+    hashed = [event for event in events if isinstance(event, HashProgress)]
+    assert {(event.bytes_done, event.over_line) for event in hashed} == {(0, True)}
+    outcome = attach(left.run_id, access, settings=QUICK, **options)
+    assert outcome.state is RunState.DONE
+    assert verify(FolderStore(request_to.destination.text).at(outcome.bundle_name)).verdict is Verdict.VERIFIED
+
+
+def test_the_sealing_of_a_staging_share_whose_delivery_failed_can_be_left_while_it_rests(
+    tmp_path: Path, access: Access, state_dir: Path, endpoint: FakeEndpoint
+) -> None:
+    far = tmp_path / "far"
+    request = make_request(far, staging=Place.parse(str(tmp_path / "near")))
+    first = iter([LinePolicy()])  # the delivery asks; the sealing after it is told to rest
+    policy = TransferSettings(policy=lambda: next(first, LinePolicy(paused=True)))
+    control = Control()
+
+    def follow(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.state is RunState.DELIVERING:
+            shutil.rmtree(far)
+            far.write_text("a file where the place was")
+        elif isinstance(event, HashProgress) and event.is_paused:
+            control.detach()
+
+    def share(place: Place, secret: object) -> FolderStore:
+        return FolderStore(place.text, location=None if place.text == str(far) else "\\\\nas\\logs")
+
+    outcome = collect(
+        request,
+        access,
+        state_dir=state_dir,
+        settings=replace(QUICK, transfer=policy),
+        ports=replace(fake_ports(endpoint), open_store=share),
+        on_event=follow,
+        control=control,
+    )
+    assert outcome.exit_code is ExitCode.DELIVERY, outcome
+    assert any("the staging copy could not be sealed: Interrupted" in text for text in outcome.warnings)
 
 
 def test_a_stamp_stays_locked_while_a_lost_collection_may_still_run(
