@@ -2,57 +2,89 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.errors import VerificationFailedError
 from cli._console import Console, Globals, JsonOption, Report, run_verb
-from cli._options import BundleArgument, FormerShareUsernameOption, ShareUsernameOption
+from cli._options import (
+    BundleArgument,
+    FormerShareUsernameOption,
+    LimitRateOption,
+    QuietHoursOption,
+    ShareUsernameOption,
+)
+from cli._transfer import LineWishes
 from cli._words import quoted
 
 if TYPE_CHECKING:
-    from bridge.bundle import VerificationReport
+    from bridge.bundle import VerificationReport, VerifyProgress
+    from bridge.store import Store
+    from bridge.store.transfer import TransferEvent
+    from cli._progress import Bar
+    from cli._transfer import LineUse
 
 _SHOWN = 50
+_LEAVING = "leaving; of what was not read nothing is known, and the next check begins anew"
 
 
 def verify(
     ctx: typer.Context,
     bundle: BundleArgument,
     fast: Annotated[bool, typer.Option("--fast", help="Compare sizes and counts only; read no payload.")] = False,
+    limit_rate: LimitRateOption = None,
+    quiet_hours: QuietHoursOption = None,
     share_username: ShareUsernameOption = None,
     username: FormerShareUsernameOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle, in any store: every file is read and compared with the manifest.
 
+    From a share or a container that takes as much of the line as fetching the bundle would.
+
     [bold]Examples[/bold]
 
     pep-bridge verify ./bundles/east-20261123T135500Z-1a2b3c4d
+
+    pep-bridge verify nas/east-20261123T135500Z-1a2b3c4d --limit-rate 20Mbit --quiet-hours 08:00-18:00
 
     PEP_BRIDGE_SAS=... pep-bridge verify https://account.blob.core.windows.net/logs/east-20261123T135500Z-1a2b3c4d
     """
 
     owner = share_username or username
-    run_verb(ctx, "verify", as_json, lambda console: check(console, ctx.obj, bundle, fast=fast, username=owner))
+    wishes = LineWishes(limit_rate, quiet_hours)
+    run_verb(
+        ctx,
+        "verify",
+        as_json,
+        lambda console: check(console, ctx.obj, bundle, wishes, fast=fast, username=owner),
+    )
 
 
 def check(
-    console: Console, options: Globals, bundle: str, *, fast: bool = False, username: str | None = None
+    console: Console,
+    options: Globals,
+    bundle: str,
+    wishes: LineWishes = LineWishes(),
+    *,
+    fast: bool = False,
+    username: str | None = None,
 ) -> Report:
     """Verifies a bundle, wherever it is, and shows what was found."""
     from bridge.bundle import FindingKind, not_sealed
     from bridge.bundle import verify as verify_bundle
     from bridge.collection import default_ports
     from cli._places import open_place
-    from cli._progress import bytes_bar
+    from cli._transfer import LineUse
 
+    line = LineUse(options, wishes, say=console.say)
     found = open_place(bundle, options.load().settings, console.sources(), console, username=username, is_bundle=True)
     store = default_ports().open_store(found.place, found.access)
     try:
-        with bytes_bar(console, "reading") as bar:
-            report = verify_bundle(store, fast=fast, on_progress=lambda p: bar.update(p.bytes_done, p.bytes_total))
+        report = verify_bundle(store, fast=True) if fast else _read(console, store, line)
         if any(finding.kind is FindingKind.NOT_SEALED for finding in report.findings):
             error = not_sealed(store)
             return Report(report.to_json() | {"bundle": store.location}, error.exit_code, [error])
@@ -69,6 +101,54 @@ def check(
         fix="Deliver it again from a copy that verifies, or collect again; the findings name each file.",
     )
     return Report(data, failure.exit_code, [failure])
+
+
+def _read(console: Console, store: Store, line: LineUse) -> VerificationReport:
+    """Reads all of it, as the line may be used for that at each moment; keys and signals change it."""
+    from bridge.bundle import verify as verify_bundle
+    from bridge.collection import Control
+    from bridge.store.transfer import comes_over_a_line, hash_files
+    from cli._keys import keys
+    from cli._progress import bytes_bar
+    from cli._signals import interrupts
+
+    has_line = comes_over_a_line(store)
+    own = has_line and console.is_terminal and not console.as_json
+    control = Control()
+    with (
+        keys(line.keys) if own else nullcontext(False) as line.has_keys,
+        bytes_bar(console, "reading") as bar,
+        interrupts(control, console.say, leaving=lambda: _LEAVING, read_again=line.read_again),
+        control.breakable(),
+    ):
+        reading = _Reading(console, bar, line, has_line=has_line)
+        hasher = partial(hash_files, settings=line.settings(), on_event=reading.on_event)
+        return verify_bundle(store, hasher=hasher, on_progress=reading.on_progress)
+
+
+class _Reading:
+    """Shows how far the reading is, or why it rests, and tells those at the keys what they do."""
+
+    def __init__(self, console: Console, bar: Bar, line: LineUse, *, has_line: bool) -> None:
+        self._console, self._bar, self._line, self._has_line = console, bar, line, has_line
+        self._rest = ""
+        self._keys_are_told = False
+
+    def on_event(self, event: TransferEvent) -> None:
+        from bridge.store.transfer import Paused
+
+        if isinstance(event, Paused):
+            self._rest = f"quiet hours until {event.until:%H:%M}" if event.until else "paused"
+        else:
+            self._rest = ""
+
+    def on_progress(self, progress: VerifyProgress) -> None:
+        if self._has_line:
+            self._line.reads(progress.bytes_done, progress.bytes_total)
+            if self._line.words and not self._keys_are_told:
+                self._keys_are_told = True
+                self._console.say(self._line.words)
+        self._bar.update(progress.bytes_done, progress.bytes_total, self._rest)
 
 
 def _count(report: VerificationReport) -> str:
