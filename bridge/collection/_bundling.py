@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from bridge.collection._context import RunContext
+from bridge.collection._deliver import note_failure
 from bridge.collection._finish import Finished, Finisher
 from bridge.collection._outcome import facts_of
 from bridge.collection._plan import PAYLOAD, Way, choose_way
@@ -55,7 +56,7 @@ class Bundling:
             self._give_the_delivery_up(staging)
             return
         except (DeliveryFailedError, SourceMismatchError, StoreError) as error:
-            journal.note_delivery(name, target.location, "failed", error=str(error))
+            note_failure(journal, name, target.location, error, context.warn)
             self._secure_staging(staging)
             raise DeliveryFailedError(
                 store=target.location,

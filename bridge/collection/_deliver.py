@@ -24,6 +24,7 @@ from bridge.errors import (
     BridgeError,
     DeliveryFailedError,
     InterruptedRunError,
+    JournalError,
     NotABundleError,
     StoreAccessError,
     StoreError,
@@ -183,7 +184,7 @@ class _Delivery:
             with self._control.breakable():
                 unchecked = self._check()
         except BridgeError as error:
-            self._journal.note_delivery(self._name, self._target.location, "failed", error=str(error))
+            note_failure(self._journal, self._name, self._target.location, error, self._warn)
             raise
         self._journal.note_delivery(self._name, self._target.location, "done")
         self._memory().remove()  # it would only hide that the copy went later
@@ -272,7 +273,10 @@ class _Delivery:
 
     def _leave_out(self, name: str) -> None:
         self._left_out.append(name)
-        self._tell(Warned(run_id="", text=f"{name} is no part of the bundle, or not safe to use: it is not delivered"))
+        self._warn(f"{name} is no part of the bundle, or not safe to use: it is not delivered")
+
+    def _warn(self, text: str) -> None:
+        self._tell(Warned(run_id="", text=text))
 
     def _item(self, path: str, sha256: str | None) -> TransferItem:
         entry = self._source.stat(path)
@@ -308,6 +312,14 @@ class _Delivery:
             detail=str(error),
             fix=error.advice or "Run the same command again: what has arrived is kept.",
         )
+
+
+def note_failure(journal: Journal, name: str, location: str, error: BridgeError, warn: Callable[[str], None]) -> None:
+    """Journals a delivery that failed. Where that fails too, the first failure is still the one that counts."""
+    try:
+        journal.note_delivery(name, location, "failed", error=str(error))
+    except JournalError as second:
+        warn(f"the failure of the delivery could not be written down: {second}")
 
 
 def open_delivery(state_dir: Path, name: str) -> TransferJournal:

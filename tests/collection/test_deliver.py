@@ -15,7 +15,19 @@ from pathlib import Path
 import pytest
 
 from bridge.bundle import Unhashed, Verdict, seal, verify
-from bridge.collection import Access, Control, Journal, Outcome, Place, Request, collect, deliver, plain_line
+from bridge.collection import (
+    Access,
+    Control,
+    Event,
+    Journal,
+    Outcome,
+    Place,
+    Request,
+    Warned,
+    collect,
+    deliver,
+    plain_line,
+)
 from bridge.collection._deliver import show_transfer
 from bridge.collection._parts import open_place
 from bridge.errors import (
@@ -24,6 +36,7 @@ from bridge.errors import (
     JournalFullError,
     NotABundleError,
     PreflightError,
+    StoreUnreachableError,
     UsageError,
     VerificationFailedError,
 )
@@ -61,24 +74,49 @@ def test_the_copy_is_the_bundle(collected: Outcome, tmp_path: Path, state_dir: P
     assert (delivery.state, delivery.attempts) == ("done", 1)
 
 
+def fill(disk: Path) -> None:
+    with (disk / "filler").open("ab", buffering=0) as filler, suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+
+
 @pytest.mark.parametrize("when", ["before", "half-way"])
 def test_a_state_folder_without_space_ends_a_delivery_with_that(
     collected: Outcome, tmp_path: Path, tiny_disk: Path, when: str
 ) -> None:
-    def fill() -> None:
-        with (tiny_disk / "filler").open("ab", buffering=0) as filler, suppress(OSError):
-            while filler.write(bytes(4096)):
-                pass
-
     if when == "before":
-        fill()
+        fill(tiny_disk)
     places = (place_of(collected), Place.parse(str(tmp_path / "far")))
     with pytest.raises(JournalFullError, match="no space left") as caught:
-        deliver(*places, state_dir=tiny_disk / "state", on_event=lambda _: fill())
+        deliver(*places, state_dir=tiny_disk / "state", on_event=lambda _: fill(tiny_disk))
     assert caught.value.exit_code is ExitCode.NO_SPACE
     (tiny_disk / "filler").unlink()
     delivered = deliver(*places, state_dir=tiny_disk / "state")
     assert verify(FolderStore(Path(delivered.bundle))).ok
+
+
+def test_what_ended_a_delivery_is_told_where_the_state_folder_has_no_space_to_write_it_down(
+    collected: Outcome, tmp_path: Path, tiny_disk: Path
+) -> None:
+    events: list[Event] = []
+
+    class Silent(FolderStore):
+        def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
+            fill(tiny_disk)  # the delivery has begun, and is journalled
+            raise StoreUnreachableError(store=self.location, detail="the server fell silent")
+
+    def open_it(place: Place, secret: object) -> FolderStore:
+        return Silent(place.text) if place == place_of(collected) else FolderStore(place.text)
+
+    with pytest.raises(DeliveryFailedError, match="the server fell silent"):
+        deliver(
+            place_of(collected),
+            Place.parse(str(tmp_path / "far")),
+            state_dir=tiny_disk / "state",
+            on_event=events.append,
+            open_store=open_it,
+        )
+    assert any(isinstance(event, Warned) and "no space left" in event.text for event in events), events
 
 
 def test_a_second_delivery_sends_nothing_again(collected: Outcome, tmp_path: Path, state_dir: Path) -> None:
