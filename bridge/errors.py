@@ -418,6 +418,16 @@ class StoreNotFoundError(StoreError):
     """{store}: not found: {detail}"""
 
 
+class NoSuchPlaceError(StoreNotFoundError):
+    """{store}: not found: {detail}"""
+
+    exit_code = ExitCode.USAGE
+    fix = (
+        "Check the name of the {kind} and of its server, and whether it may be seen with what was given: no {kind} is"
+        " made from here."
+    )
+
+
 class StoreAccessError(StoreError):
     """{store}: access was refused: {detail}"""
 

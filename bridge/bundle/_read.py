@@ -23,7 +23,7 @@ from bridge.bundle._tags import (
     parse_oxum,
     what_is_wrong_with_declaration,
 )
-from bridge.errors import NotABundleError, NothingThereError, StoreError, StoreNotFoundError
+from bridge.errors import NoSuchPlaceError, NotABundleError, NothingThereError, StoreError, StoreNotFoundError
 from bridge.store import Store
 
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -150,6 +150,8 @@ def read_json(store: Store, name: str) -> Any:
 def _tag_file(store: Store, name: str, limit_bytes: int) -> bytes | None:
     try:
         return read_small(store, name, limit_bytes)
+    except NoSuchPlaceError:
+        raise
     except StoreNotFoundError as error:
         if name == DECLARATION:
             raise not_sealed(store) from error

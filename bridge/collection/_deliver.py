@@ -25,8 +25,10 @@ from bridge.errors import (
     DeliveryFailedError,
     InterruptedRunError,
     JournalError,
+    NoSuchPlaceError,
     NotABundleError,
     StoreAccessError,
+    StoreAuthenticationError,
     StoreError,
     StoreNotFoundError,
     UnsafePathError,
@@ -100,6 +102,8 @@ def deliver(
         NotABundleError: there is no sealed bundle.
         UsageError: the destination is the folder that the bundle lies in, or lies in the bundle.
         PreflightError: the destination is a bundle itself, or a folder in one that is not there.
+        StoreAuthenticationError: the secret of one of the places is refused before anything has begun.
+        NoSuchPlaceError: there is no such share or container.
         DeliveryFailedError: the copy could not be finished, or another bundle of that name is there.
         VerificationFailedError: the bundle, or what arrived, is not what its manifest says.
         StoreError: the bundle's store cannot be read.
@@ -121,12 +125,11 @@ def deliver(
             sealed = read_bundle(source)
             target = target_root.at(name)
             _refuse_itself(source, target)
-            with suppress(StoreError):  # what is wrong with the place itself is told by the delivery
-                refuse_a_bundle(target_root)
         journal = opened.enter_context(Journal(state_dir))
         return _Delivery(
             sealed,
             source=source,
+            target_root=target_root,
             target=target,
             name=name,
             journal=journal,
@@ -156,6 +159,7 @@ class _Delivery:
         sealed: Bundle,
         *,
         source: Store,
+        target_root: Store,
         target: Store,
         name: str,
         journal: Journal,
@@ -165,6 +169,7 @@ class _Delivery:
     ) -> None:
         self._sealed = sealed
         self._source = source
+        self._target_root = target_root
         self._target = target
         self._name = name
         self._journal = journal
@@ -178,6 +183,8 @@ class _Delivery:
     def run(self) -> Delivered:
         with self._control.breakable():
             self._refuse_another_bundle()
+            with suppress(StoreError):  # what is wrong with the place itself is told by the delivery
+                refuse_a_bundle(self._target_root)
         self._journal.note_delivery(self._name, self._target.location, "begun")
         try:
             bytes_sent, skipped = self._copy()
@@ -203,6 +210,8 @@ class _Delivery:
     def _refuse_another_bundle(self) -> None:
         try:
             there = read_bundle(self._target)
+        except (NoSuchPlaceError, StoreAuthenticationError):
+            raise  # nothing has begun; and to log on again and again would lock the account
         except (NotABundleError, StoreNotFoundError, StoreAccessError):
             return  # not there yet, not whole yet, or not readable with what was given
         except StoreError as error:

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from bridge.errors import (
     ApiVersionError,
+    NoSuchPlaceError,
     SasError,
     SasExpiredError,
     StoreAccessError,
@@ -69,6 +70,8 @@ def service_error(
     about = f"{path}: " if path else ""
     if code == "InvalidHeaderValue" and (status == 400) and _about_version(message):
         return ApiVersionError(store=store, version=version, detail="it answered InvalidHeaderValue for x-ms-version")
+    if code == "ContainerNotFound":
+        return NoSuchPlaceError(store=store, detail=_NOT_FOUND[code], path=path, kind="container")
     if code in _NOT_FOUND or status == 404:
         return StoreNotFoundError(store=store, detail=about + _NOT_FOUND.get(code, f"{code or 404}"), path=path)
     if code in _READ_ONLY:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from bridge.errors import (
+    NoSuchPlaceError,
     StoreAccessError,
     StoreAuthenticationError,
     StoreError,
@@ -40,7 +41,7 @@ _WINDOWS: dict[int, type[StoreError]] = {
     53: StoreUnreachableError,  # ERROR_BAD_NETPATH
     59: StoreUnreachableError,  # ERROR_UNEXP_NET_ERR
     64: StoreUnreachableError,  # ERROR_NETNAME_DELETED
-    67: StoreNotFoundError,  # ERROR_BAD_NET_NAME: the server answers, the share is not there
+    67: NoSuchPlaceError,  # ERROR_BAD_NET_NAME: the server answers, the share is not there
     86: StoreAuthenticationError,  # ERROR_INVALID_PASSWORD
     112: StoreFullError,  # ERROR_DISK_FULL
     121: StoreUnreachableError,  # ERROR_SEM_TIMEOUT
@@ -65,7 +66,7 @@ def store_error(store: str, error: OSError, path: str, *, writing: bool) -> Stor
     """The store's error for one of the operating system, with the path it was about."""
     kind = _kind(error, writing=writing)
     reason = error.strerror or str(error) or type(error).__name__
-    return kind(store=store, detail=f"{path or '.'}: {reason}", path=path, fix=_FIXES.get(kind, ""))
+    return kind(store=store, detail=f"{path or '.'}: {reason}", path=path, fix=_FIXES.get(kind, ""), kind="share")
 
 
 def _kind(error: OSError, *, writing: bool) -> type[StoreError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bridge.errors import (
+    NoSuchPlaceError,
     StoreAccessError,
     StoreAuthenticationError,
     StoreError,
@@ -55,7 +56,7 @@ _KINDS: dict[int, tuple[type[StoreError], str]] = {
     0xC00000B5: (StoreUnreachableError, "the server's disk does not answer"),
     0xC00000BA: (StoreNotFoundError, "it is a folder, not a file"),
     0xC00000C9: (StoreUnreachableError, "the share was removed while it was in use"),
-    0xC00000CC: (StoreNotFoundError, "the server has no such share"),
+    0xC00000CC: (NoSuchPlaceError, "the server has no such share"),
     0xC00000D0: (StoreUnreachableError, "the server takes no further session now"),
     0xC0000103: (StoreNotFoundError, "a part of the path is a file, not a folder"),
     0xC0000121: (StoreReadOnlyError, "the file may not be deleted (it is marked read-only)"),
@@ -78,4 +79,4 @@ def status_error(store: str, status: int, path: str = "", *, writing: bool = Fal
         refusal = StoreReadOnlyError if writing else StoreAccessError
         return refusal(store=store, detail=f"{about}the account may not {'write' if writing else 'read'} there")
     kind, words = _KINDS.get(status, (StoreError, "the server refused it"))
-    return kind(store=store, detail=f"{about}{words} (0x{status:08X})", path=path, status=status)
+    return kind(store=store, detail=f"{about}{words} (0x{status:08X})", path=path, status=status, kind="share")

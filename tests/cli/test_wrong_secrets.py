@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 
 from bridge.errors import ExitCode
+from bridge.store import FolderStore
 from tests.support.azurite import Azurite
+from tests.support.bundles import INFO, make_bundle
 from tests.support.command_line import run
 from tests.support.samba import USERNAME, Samba
+from tests.support.tcp_proxy import TcpProxy
 
+HOUR = timedelta(hours=1)
 VERBS = ("verify", "report", "deliver")
 
 
@@ -37,6 +44,65 @@ def test_a_sas_of_another_container_is_told_as_that_with_what_to_do(azurite: Azu
     assert "another container" in done.stderr
     assert "make a new one for this very container" in done.stderr
     assert "sig=" not in done.stderr
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    root = tmp_path / INFO.bundle_name
+    make_bundle(root, FolderStore(root))
+    return root
+
+
+def test_a_wrong_password_of_the_place_to_deliver_to_is_told_as_that_after_one_attempt(
+    samba: Samba, sealed: Path
+) -> None:
+    with TcpProxy(samba.host, samba.port) as line:
+        url = samba.url(folder="copies").replace(f":{samba.port}/", f":{line.port}/")
+        done = run(
+            *("deliver", str(sealed), "--to", url, "--share-username", USERNAME),
+            PEP_BRIDGE_SHARE_PASSWORD="not-the-password",
+        )
+    assert done.returncode == ExitCode.AUTHENTICATION, done.stderr
+    assert "unknown user name or wrong password" in done.stderr
+    assert "locked out" in done.stderr
+    assert line.connections == 1, "each attempt brings the account nearer to its lock"
+
+
+@pytest.mark.parametrize("wrong", ["another", "expired"])
+def test_a_sas_that_does_not_open_the_container_to_deliver_to_is_told_as_that(
+    azurite: Azurite, sealed: Path, wrong: str
+) -> None:
+    there = azurite.new_container()
+    sas = (
+        azurite.sas(azurite.new_container())
+        if wrong == "another"
+        else azurite.sas(there, expires_in=-HOUR, starts_in=-2 * HOUR)
+    )
+    done = run("deliver", str(sealed), "--to", azurite.container_url(there), PEP_BRIDGE_SAS=sas.reveal())
+    assert done.returncode == ExitCode.AUTHENTICATION, done.stderr
+    assert "Make a new SAS" in done.stderr or "make a new one" in done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_share_that_is_not_there_is_named_with_what_to_check(samba: Samba, sealed: Path, verb: str) -> None:
+    missing = samba.url("backups")
+    words = (verb, str(sealed), "--to", missing) if verb == "deliver" else (verb, f"{missing}/{INFO.bundle_name}")
+    done = run(*words, "--share-username", USERNAME, PEP_BRIDGE_SHARE_PASSWORD=samba.credential.password.reveal())
+    assert done.returncode == ExitCode.USAGE, done.stderr
+    assert f"{missing}: not found: " in done.stderr
+    assert "no such share" in done.stderr
+    assert "fix: Check the name of the share and of its server" in done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_container_that_is_not_there_is_named_with_what_to_check(azurite: Azurite, sealed: Path, verb: str) -> None:
+    missing = azurite.container_url("not-there")
+    words = (verb, str(sealed), "--to", missing) if verb == "deliver" else (verb, f"{missing}/{INFO.bundle_name}")
+    done = run(*words, PEP_BRIDGE_SAS=azurite.account_sas().reveal())
+    assert done.returncode == ExitCode.USAGE, done.stderr
+    assert missing in done.stderr
+    assert "there is no such container" in done.stderr
+    assert "fix: Check the name of the container and of its server" in done.stderr
 
 
 def test_a_bundle_that_a_share_has_not_is_a_wrong_place(samba: Samba) -> None:
