@@ -7,7 +7,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from bridge.collection._deliver import open_delivery, show_transfer
 from bridge.collection._documents import BUNDLE_FILES, DATA_WARNING, SOFTWARE, collection_document, encode
 from bridge.collection._events import Event, HashProgress
 from bridge.collection._journal import RunRecord
+from bridge.collection._payload import Payload
 from bridge.collection._plan import PAYLOAD
 from bridge.collection._ports import Assess
 from bridge.collection._settings import Settings
@@ -42,14 +43,11 @@ from bridge.errors import (
     UnsafePathError,
 )
 from bridge.secrets import Scrubber
-from bridge.store import Entry, Store
+from bridge.store import Store
 from bridge.store.transfer import (
     FileFinished,
-    FileHash,
-    FileResult,
     Paused,
     TransferEvent,
-    TransferItem,
     comes_over_a_line,
     hash_files,
     transfer,
@@ -102,10 +100,14 @@ class Finisher:
         self._name_strangers(bundle)
         attempt = 1
         while True:
-            digests, unhashed = self._hash(bundle, may_be_unreadable=may_be_unreadable)
-            documents = self._describe(bundle, digests)
             try:
-                sealed = seal(bundle, digests=digests, documents=documents, info=self._info(), unhashed=unhashed)
+                with Payload() as payload:
+                    self._list(bundle, payload)
+                    unhashed = self._hash(bundle, payload, may_be_unreadable=may_be_unreadable)
+                    documents = self._describe(bundle, payload.digests)
+                    sealed = seal(
+                        bundle, digests=payload.digests, documents=documents, info=self._info(), unhashed=unhashed
+                    )
             except SealingError as error:
                 if attempt >= self.settings.seal_attempts:
                     raise
@@ -121,44 +123,53 @@ class Finisher:
             DeliveryFailedError: it can be called again and goes on where it was.
         """
         if (delivered := self._sealed_already(target)) is not None:  # killed later: staging may be half removed
-            left = len(_unsafe_names(staging)) + len(self._strangers(staging))
+            left = _unsafe_names(staging) + sum(1 for _ in self._strangers(staging))
             return _with_left(self._finished(delivered, ()), left)
         if self._sealed_already(staging) is None:
             self._refuse_planted(staging)
         attempt = 1
         while True:
             try:
-                digests, unsafe = self._transfer(staging, target, state_dir)
-                left = unsafe + self._name_strangers(staging)
-                self._seal_staging(staging, digests)
-                return _with_left(self._finished(self.seal_known(target, digests), ()), left)
+                with Payload() as payload:
+                    unsafe = self._list(staging, payload)
+                    self._transfer(staging, target, payload, state_dir)
+                    left = unsafe + self._name_strangers(staging)
+                    self._seal_staging(staging, payload)
+                    return _with_left(self._finished(self._seal_known(target, payload), ()), left)
             except (SealingError, SourceMismatchError) as error:
                 if attempt >= self.settings.seal_attempts:
                     raise
                 attempt += 1
                 self.warn(f"the delivery looks again at what landed: {error}")
 
-    def _seal_staging(self, staging: Store, digests: Sequence[FileDigest]) -> None:
+    def _list(self, bundle: Store, payload: Payload) -> int:
+        """Enters the payload; returns how many files were left where they are because of their names."""
+        unsafe = 0
+
+        def meet(error: UnsafePathError) -> None:
+            nonlocal unsafe
+            unsafe += 1
+            self._warn_unsafe(error)
+
+        payload.list(bundle.list(PAYLOAD, on_unsafe=meet))
+        return unsafe
+
+    def _seal_staging(self, staging: Store, payload: Payload) -> None:
         """Seals the staging copy. Where something else than payload stands in the way, only that copy goes without."""
         try:
-            self.seal_known(staging, digests)
+            self._seal_known(staging, payload)
         except SealingError as error:
-            known = {digest.path for digest in digests}
-            if any(entry.path not in known for entry in staging.list(PAYLOAD, on_unsafe=lambda _: None)):
+            there = staging.list(PAYLOAD, on_unsafe=lambda _: None)
+            if any(payload.entry(entry.path) is None for entry in there):
                 raise
             self.warn(f"the staging copy is not sealed: {error}")
 
-    def _transfer(self, staging: Store, target: Store, state_dir: Path) -> tuple[list[FileResult], int]:
-        """What was delivered, and how many files were left where they are because of their names."""
-        unsafe: list[UnsafePathError] = []
-        items = [_item(entry) for entry in staging.list(PAYLOAD, on_unsafe=unsafe.append)]
-        for error in unsafe:
-            self._warn_unsafe(error)
-        digests: list[FileResult] = []
+    def _transfer(self, staging: Store, target: Store, payload: Payload, state_dir: Path) -> None:
+        """Delivers the payload, and learns its digests on the way."""
 
         def note(event: TransferEvent) -> None:
             if isinstance(event, FileFinished):
-                digests.append(event.result)
+                payload.hashed(event.result.path, event.result.size_bytes, event.result.sha256)
             elif (shown := show_transfer(self.run.id, event)) is not None:
                 self.emit(shown)
 
@@ -167,7 +178,7 @@ class Finisher:
                 transfer(
                     staging,
                     target,
-                    items,
+                    payload.entries,
                     settings=self.settings.transfer,
                     journal=journal,
                     on_event=note,
@@ -176,13 +187,13 @@ class Finisher:
             except InterruptedError:
                 self._raise_if_interrupted()
                 raise
-        return digests, len(unsafe)
 
-    def seal_known(self, bundle: Store, digests: Sequence[FileDigest]) -> SealedBundle:
+    def _seal_known(self, bundle: Store, payload: Payload) -> SealedBundle:
         """Seals a bundle whose payload was hashed on its way."""
         if (sealed := self._sealed_already(bundle)) is not None:
             return sealed
-        return seal(bundle, digests=digests, documents=self._describe(bundle, digests), info=self._info())
+        documents = self._describe(bundle, payload.digests)
+        return seal(bundle, digests=payload.digests, documents=documents, info=self._info())
 
     def forget_delivery(self, state_dir: Path) -> None:
         """The bundle has arrived: what was remembered of its way would only hide that a copy went later."""
@@ -218,28 +229,29 @@ class Finisher:
         if planted:
             raise StrangersBesideError(where=bundle.location, names=", ".join(planted))
 
-    def _strangers(self, bundle: Store) -> list[str]:
+    def _strangers(self, bundle: Store) -> Iterator[str]:
         """Files beside the payload that are no part of a bundle."""
-        return [
+        return (
             entry.path
             for entry in bundle.list(on_unsafe=lambda _: None)
             if not entry.path.startswith(f"{PAYLOAD}/") and entry.path not in BUNDLE_FILES
-        ]
+        )
 
     def _name_strangers(self, bundle: Store) -> int:
         """Says what lies beside the payload, and how many files that are: they are left where they are."""
-        strangers = self._strangers(bundle)
-        for path in strangers[:_MOST_STRANGERS_NAMED]:
-            self.warn_once(
-                f"{path} lies beside the payload in {bundle.location}: it is left there, no part of the bundle"
-            )
-        if (more := len(strangers) - _MOST_STRANGERS_NAMED) > 0:
+        count = 0
+        for count, path in enumerate(self._strangers(bundle), 1):
+            if count <= _MOST_STRANGERS_NAMED:
+                self.warn_once(
+                    f"{path} lies beside the payload in {bundle.location}: it is left there, no part of the bundle"
+                )
+        if (more := count - _MOST_STRANGERS_NAMED) > 0:
             self.warn_once(f"{more} more files lie beside the payload in {bundle.location}; unhashed.json names them")
-        return len(strangers)
+        return count
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _describe(self, bundle: Store, digests: Sequence[FileDigest]) -> Mapping[str, Path]:
+    def _describe(self, bundle: Store, digests: Iterable[FileDigest]) -> Mapping[str, Path]:
         """The bundle's own files, made once for one payload: two copies of a bundle, and a seal that is done again
         after a crash, get the same bytes."""
         folder = self.run_dir / "documents"
@@ -275,34 +287,32 @@ class Finisher:
             data_handling=DATA_WARNING,
         )
 
-    def _hash(self, bundle: Store, *, may_be_unreadable: bool) -> tuple[list[FileHash], list[Unhashed]]:
-        entries = list(bundle.list(PAYLOAD, on_unsafe=self._warn_unsafe))
-        sizes = {entry.path: entry for entry in entries}
+    def _hash(self, bundle: Store, payload: Payload, *, may_be_unreadable: bool) -> list[Unhashed]:
+        """Learns the digests of the payload; returns what of it cannot be read."""
         unhashed: list[Unhashed] = []
 
         def refuse(path: str, error: StoreError) -> None:
-            if not (may_be_unreadable and isinstance(error, StoreAccessError)):
+            entry = payload.entry(path)
+            if entry is None or not (may_be_unreadable and isinstance(error, StoreAccessError)):
                 raise error
-            unhashed.append(Unhashed(path, sizes[path].size_bytes, "the SAS does not permit reading", sizes[path].md5))
+            unhashed.append(Unhashed(path, entry.size_bytes, "the SAS does not permit reading", entry.md5))
 
-        total = sum(entry.size_bytes for entry in entries)
-        count = _Count(self.run.id, total, self.emit, over_line=comes_over_a_line(bundle))
-        hashes = list(
-            hash_files(
-                bundle,
-                entries,
-                settings=self.settings.transfer,
-                on_bytes=count,
-                on_event=count.on_event,
-                on_error=refuse,
-                cancel=self.cancel,
-            )
-        )
+        count = _Count(self.run.id, payload.size_bytes, self.emit, over_line=comes_over_a_line(bundle))
+        for done in hash_files(
+            bundle,
+            payload.entries,
+            settings=self.settings.transfer,
+            on_bytes=count,
+            on_event=count.on_event,
+            on_error=refuse,
+            cancel=self.cancel,
+        ):
+            payload.hashed(done.path, done.size_bytes, done.sha256)
         self._raise_if_interrupted()
         if unhashed:
             text = f"{len(unhashed)} files could not be read where they are, so they are not hashed"
             self.warn(text)
-        return hashes, unhashed
+        return unhashed
 
     def _raise_if_interrupted(self) -> None:
         if self.cancel.is_set():
@@ -368,22 +378,26 @@ class _Count:
         )
 
 
-def _item(entry: Entry) -> TransferItem:
-    return TransferItem(entry.path, entry.size_bytes, etag=entry.etag)
-
-
 def _with_left(finished: Finished, left: int) -> Finished:
     """A bundle beside which files were left where they are, undelivered."""
     return replace(finished, unchecked_files=max(finished.unchecked_files, left))
 
 
-def _unsafe_names(bundle: Store) -> list[UnsafePathError]:
-    unsafe: list[UnsafePathError] = []
-    for _ in bundle.list(PAYLOAD, on_unsafe=unsafe.append):
+def _unsafe_names(bundle: Store) -> int:
+    count = 0
+
+    def meet(_: UnsafePathError) -> None:
+        nonlocal count
+        count += 1
+
+    for _ in bundle.list(PAYLOAD, on_unsafe=meet):
         pass
-    return unsafe
+    return count
 
 
 def _fingerprint(digests: Iterable[FileDigest]) -> str:
-    lines = sorted(f"{digest.sha256} {digest.size_bytes} {digest.path}\n" for digest in digests)
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+    """Of digests that are sorted by path."""
+    found = hashlib.sha256()
+    for digest in digests:
+        found.update(f"{digest.sha256} {digest.size_bytes} {digest.path}\n".encode())
+    return found.hexdigest()
