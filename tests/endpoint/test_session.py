@@ -271,7 +271,8 @@ def _collect_until_killed(stamp: Stamp, username: str, pipe: Connection) -> None
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-def test_a_killed_client_is_replaced_and_the_command_runs_once(simulated: SimulatedEndpoint) -> None:
+def test_a_killed_client_is_replaced_and_the_command_runs_once(takes_over_soon: SimulatedEndpoint) -> None:
+    simulated = takes_over_soon
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     arguments = (simulated.stamp, simulated.credential.username, theirs)

@@ -240,14 +240,16 @@ def test_a_command_is_carried_out_once_when_its_answer_was_lost(simulated: Simul
 
 @pytest.mark.slow
 def test_a_command_whose_fate_is_unknown_is_said_to_be_so_and_can_be_taken_up(
-    simulated: SimulatedEndpoint, proxy: TcpProxy
+    takes_over_soon: SimulatedEndpoint,
 ) -> None:
-    events: list[LineEvent] = []
-    kept: list[SessionIds] = []
+    simulated, kept = takes_over_soon, list[SessionIds]()
     short = SessionOptions(
         connect_timeout_s=1, operation_timeout_s=1, read_timeout_s=2, reconnect_deadline_s=3, idle_timeout_s=600
     )
-    with session_through(proxy, simulated, events, short) as session:
+    with (
+        TcpProxy(simulated.server.host, simulated.server.port) as proxy,
+        session_through(proxy, simulated, [], short) as session,
+    ):
         proxy.swallow_answers()
         breaker = threading.Timer(1.0, proxy.refuse)
         breaker.start()
