@@ -120,12 +120,19 @@ class TransferPreferences(_Model):
 
 
 class CollectionPreferences(_Model):
-    """``[collection]``: what ``collect`` does where its options are silent."""
+    """``[collection]``: what ``collect`` does where its options are silent. Spans are written ``10s``, ``30m``, ``4h``.
+
+    ``settle``: for how long the output must stay as it is, once the command has ended, before it is sealed.
+    ``settle_after_stop``: the same after a stop, or the death of the process that ran the command: what it had begun
+    may go on.
+    """
 
     since: str = "4h"
     to: str | None = None
     timeout_minutes: int = Field(default=240, ge=1, le=1440)
     roles: tuple[str, ...] = ()
+    settle: str = "10s"
+    settle_after_stop: str = "60s"
 
 
 class WatchPreferences(_Model):
@@ -201,6 +208,21 @@ class Settings(BaseSettings):
                 detail=f"there is no stamp '{name}' (known: {known})",
                 fix="Add it with 'pep-bridge stamp add', or see 'pep-bridge config show'.",
             ) from None
+
+
+class _InFile(Settings):
+    """What a file says by itself: no variable of the environment hides that a value in it is wrong."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +444,7 @@ def change_setting(file: Path, key: str, text: str | None, check: Callable[[Sett
         plain = tomllib.loads(tomlkit.dumps(changed))
         _resolve_paths(plain, file.parent)
         try:
-            settings = Settings(**plain)
+            settings = _InFile(**plain)
         except ValidationError as error:
             problem = problem or _not_to_be_set(error, key)
             continue

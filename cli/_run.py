@@ -171,13 +171,15 @@ def take_over(
     leaving: str | None = None,
 ) -> Report:
     """Does with a run that is there what ``work`` does, the library's ``attach`` or ``stop``, and tells the outcome."""
-    from bridge.collection import Settings
+    from bridge.collection import read_settings
     from cli._transfer import LineUse
 
+    settings = options.load().settings
     line = LineUse(options, wishes, say=console.say)
+    patience = read_settings(settings.collection, line.settings())
     access = find_access(
         run.request,
-        options.load().settings,
+        settings,
         console,
         username=username,
         share_username=share_username,
@@ -193,7 +195,7 @@ def take_over(
             state_dir=options.state(),
             on_event=on_event,
             control=control,
-            settings=Settings(transfer=line.settings()),
+            settings=patience,
         ),
         leaving=leaving,
         run=run,

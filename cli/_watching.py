@@ -37,12 +37,13 @@ def keep_watch(
     who: tuple[str | None, str | None, bool],
 ) -> Report:
     """Looks at the stamp's health and collects when it is time: once, or until it is told to leave."""
-    from bridge.collection import Settings as Patience
+    from bridge.collection import read_settings
     from bridge.watch import Health, Memory, RunCollector, Watcher, find_sources
     from cli._run import find_access
     from cli._signals import until_told_to_leave, wait
 
     settings = options.load().settings
+    patience = read_settings(settings.collection, line.settings())
     memory = Memory(options.state(), request.stamp.name)
     with memory.running():
         consent = find_consent(console, memory, request, agree=agree)
@@ -56,7 +57,7 @@ def keep_watch(
             access,
             consent,
             state_dir=options.state(),
-            settings=Patience(transfer=line.settings()),
+            settings=patience,
             on_event=log.event,
             tidy=lambda: _tidy(request, access, limits, options.state()),
         )

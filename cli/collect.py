@@ -175,8 +175,8 @@ def run_collection(
         send_unknown_roles: a role that looks misspelt is meant.
         line: how politely what is uploaded uses the line.
     """
-    from bridge.collection import Settings as Patience
     from bridge.collection import collect as collect_run
+    from bridge.collection import read_settings
     from cli._run import drive, find_access
     from cli._transfer import LineUse
     from cli.doctor import AUTO, find_goal, find_subject, take_route
@@ -184,6 +184,7 @@ def run_collection(
 
     settings = options.load().settings
     use = LineUse(options, line, say=console.say)
+    patience = read_settings(settings.collection, use.settings())
     if plan is not None:
         wanted, share_username = read_planned(options, stamp, plan, wanted, share_username)
     is_auto = (wanted.get("to") or settings.collection.to) == AUTO
@@ -222,7 +223,7 @@ def run_collection(
             queue=queue,
             detach=detach,
             break_lock=break_lock,
-            settings=Patience(transfer=use.settings()),
+            settings=patience,
         ),
         state_dir=options.state(),
     )

@@ -95,9 +95,9 @@ def _check(settings: Settings, key: str) -> None:
     wrong before keeps nobody from changing something else."""
     from tzlocal import get_localzone
 
-    from bridge.collection import parse_window
+    from bridge.collection import parse_window, read_settings
     from bridge.retention import read_limits
-    from bridge.store.transfer import QuietHours, parse_rate
+    from bridge.store.transfer import QuietHours, TransferSettings, parse_rate
     from bridge.watch import read_pause, read_policy
     from cli._places import find_place
 
@@ -106,6 +106,7 @@ def _check(settings: Settings, key: str) -> None:
     if settings.transfer.quiet_hours is not None:
         QuietHours.parse(settings.transfer.quiet_hours)
     parse_window(settings.collection.since, None, tz=get_localzone(), now=datetime.now(UTC))
+    read_settings(settings.collection, TransferSettings())
     read_policy(settings.watch)
     read_pause(settings.watch)
     if settings.retention.model_dump(exclude_none=True):

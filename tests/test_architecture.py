@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "bundle": FOUNDATION | {"store"},
     "scripting": FOUNDATION | {"endpoint"},
     "staging": FOUNDATION,
-    "collection": FOUNDATION | {"settings", "credentials", "endpoint", "store", "bundle"},
+    "collection": FOUNDATION | {"spans", "settings", "credentials", "endpoint", "store", "bundle"},
     "doctor": FOUNDATION | {"endpoint", "store", "collection"},
     "retention": FOUNDATION | {"spans", "settings", "store", "bundle"},
     "watch": FOUNDATION

@@ -26,7 +26,7 @@ from bridge.collection._reopening import has_something_to_do
 from bridge.collection._request import Access, Consent, Place, Request, Trigger
 from bridge.collection._roles import DOCUMENTED_ROLES, unknown_roles
 from bridge.collection._run import attach, collect, is_live, show, stop
-from bridge.collection._settings import Settings
+from bridge.collection._settings import Settings, read_settings
 from bridge.collection._states import LEGAL, RunState
 from bridge.collection._window import Window, parse_window
 from bridge.collection._work import Control
@@ -80,6 +80,7 @@ __all__ = [
     "plan_run",
     "read_history",
     "read_lock",
+    "read_settings",
     "show",
     "stop",
     "unknown_roles",

@@ -48,6 +48,7 @@ def test_a_value_is_taken_out(config: Path) -> None:
     [
         ("transfer.connections", "4", "connections = 4"),
         ("collection.since", "8h", 'since = "8h"'),
+        ("collection.settle_after_stop", "5s", 'settle_after_stop = "5s"'),
         ("collection.roles", '["ACS", "Storage"]', 'roles = ["ACS", "Storage"]'),
         ("collection.roles", "ACS, Storage", 'roles = ["ACS", "Storage"]'),
         ("watch.warnings", "true", "warnings = true"),
@@ -84,6 +85,7 @@ def test_the_first_value_makes_the_file(tmp_path: Path) -> None:
         (("set", "stamps.east.password", "x"), "did you mean stamps.east.password_file"),
         (("set", "transfer.connections", "many"), "connections"),
         (("set", "watch.persist", "long"), "'long' is not a span"),
+        (("set", "collection.settle", "0s"), "'0s' is not a span"),
         (("set", "collection.since", "yesterdayish"), "'yesterdayish'"),
         (("set", "transfer", "x"), "'transfer' is no key"),
         (("set", "a b", "x"), "'a b' is no key"),
@@ -110,6 +112,15 @@ def test_a_place_that_was_wrong_before_keeps_nobody_from_changing_the_rate(confi
     config.write_text(BEFORE + '\n[collection]\nto = "gone"\n', encoding="utf-8")
     done = change(config, "set", "transfer.limit_rate", "5Mbit")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_wrong_value_is_not_written_where_the_environment_hides_it(config: Path) -> None:
+    done = run(
+        *("--config", str(config), "config", "set", "transfer.limit_rate", "fast"),
+        PEP_BRIDGE_TRANSFER__LIMIT_RATE="1Mbit",
+    )
+    assert done.returncode == ExitCode.USAGE, done.stderr
+    assert config.read_text() == BEFORE
 
 
 def test_a_value_that_the_environment_overlays_is_told(config: Path) -> None:

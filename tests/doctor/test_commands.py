@@ -18,7 +18,7 @@ from cli._console import Globals
 from cli._request import build_request
 from cli.main import main
 from cli.plan import read_planned
-from tests.support.command_line import QUIET, Done, run
+from tests.support.command_line import QUIET, SOON, Done, run
 
 Verb = Callable[..., Done]
 WINDOW = ("--since", "2026-11-20T08:00+00:00", "--until", "2026-11-20T12:00+00:00")
@@ -31,7 +31,7 @@ def verb(
     """``pep-bridge VERB STAMP ... --json`` against the shared stamp, in this process: a new one costs seconds."""
 
     def call(name: str, *arguments: str, config: Path | None = None, **environment: str) -> Done:
-        for variable, value in (QUIET | environment).items():
+        for variable, value in (QUIET | SOON | environment).items():
             monkeypatch.setenv(variable, value)
         options = ("--config", str(config or stamp.config_file), "--state-dir", str(tmp_path / "state"))
         monkeypatch.setattr("sys.argv", ["pep-bridge", *options, name, stamp.name, *arguments, "--json"])

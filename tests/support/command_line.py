@@ -16,6 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 QUIET = {"NO_COLOR": "1", "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", "COLUMNS": "200"}
+SOON = {"PEP_BRIDGE_COLLECTION__SETTLE": "1s", "PEP_BRIDGE_COLLECTION__SETTLE_AFTER_STOP": "3s"}
+"""What the simulated stamp writes is there when its command ends. The README's commands keep the defaults."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         stdin=subprocess.DEVNULL,
         text=True,
         cwd=ROOT,
-        env=os.environ | QUIET | environment,
+        env=os.environ | QUIET | SOON | environment,
         start_new_session=True,
     )
 

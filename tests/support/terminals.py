@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from tests.support.command_line import QUIET, ROOT
+from tests.support.command_line import QUIET, ROOT, SOON
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -95,7 +95,7 @@ def terminal(*arguments: str, program: tuple[str, ...] = (), **environment: str)
         stdout=slave,
         stderr=slave,
         cwd=ROOT,
-        env=os.environ | QUIET | {"TERM": "xterm", "COLUMNS": "120"} | environment,
+        env=os.environ | QUIET | SOON | {"TERM": "xterm", "COLUMNS": "120"} | environment,
         start_new_session=True,
         preexec_fn=take_terminal,  # noqa: PLW1509 - a single call, made before anything else runs there
     )
