@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from bridge.errors import ConfigurationError, UsageError
+from bridge.files import replace_file
 from bridge.stamp import HTTP_PORT, EndpointAddress, Stamp
 
 APP_NAME = "pep-bridge"
@@ -416,7 +417,7 @@ def save_stamp(file: Path, name: str, stamp: StampSettings, *, replace: bool = F
     for key, value in values.items():
         table.add(key, value)
     stamps[name] = table
-    _write_atomically(file, tomlkit.dumps(document))
+    _write(file, tomlkit.dumps(document))
 
 
 def change_setting(file: Path, key: str, text: str | None, check: Callable[[Settings], None]) -> Any:
@@ -449,7 +450,7 @@ def change_setting(file: Path, key: str, text: str | None, check: Callable[[Sett
             problem = problem or _not_to_be_set(error, key)
             continue
         check(settings)
-        _write_atomically(file, tomlkit.dumps(changed))
+        _write(file, tomlkit.dumps(changed))
         return value
     raise problem or AssertionError(key)
 
@@ -517,13 +518,10 @@ def _editable(file: Path) -> Any:
     return tomlkit.parse(file.read_text(encoding="utf-8-sig"))
 
 
-def _write_atomically(file: Path, text: str) -> None:
-    beside = file.with_name(f".{file.name}.new")
+def _write(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside.touch(mode=0o600)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(file)
+        replace_file(file, text.encode())
     except OSError as error:
         raise ConfigurationError(
             source=str(file), detail=f"cannot be written: {error.strerror}", fix="Check the folder's permissions."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.errors import UsageError
+from bridge.files import replace_file
 from cli._completion import complete_run, complete_stamp
 from cli._console import Console, JsonOption, Report, run_verb
 from cli._words import local_time, printable, size
@@ -254,13 +255,9 @@ def _export(file: Path, rows: Sequence[HistoryRow]) -> None:
     form = file.suffix.lower()
     if form not in {".csv", ".json"}:
         raise UsageError(detail=f"{file} is neither a .csv nor a .json.", fix="Name it so.")
-    beside = file.with_name(f".{file.name}.new")
+    # A spreadsheet takes UTF-8 for the machine's old code page unless a byte order mark stands first.
+    text, encoding = (export_csv(rows), "utf-8-sig") if form == ".csv" else (export_json(rows), "utf-8")
     try:
-        beside.unlink(missing_ok=True)
-        beside.touch(mode=0o600)
-        # A spreadsheet takes UTF-8 for the machine's old code page unless a byte order mark stands first.
-        text, encoding = (export_csv(rows), "utf-8-sig") if form == ".csv" else (export_json(rows), "utf-8")
-        beside.write_text(text, encoding=encoding, newline="")
-        beside.replace(file)
+        replace_file(file, text.encode(encoding))
     except OSError as error:
         raise UsageError(detail=f"{file} cannot be written: {error.strerror}.", fix="Give another file.") from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.errors import UsageError
+from bridge.files import replace_file
 from cli._completion import Offer, matching
 from cli._console import Console, JsonOption, Report, run_verb
 
@@ -151,7 +152,7 @@ def _serve(
     console: Console, options: StampOptions, ready_file: Path | None, port: int, *, https: bool, engine: Engine
 ) -> Report:
     from bridge.simulator.engine import PowerShellEngine, find_powershell
-    from bridge.simulator.stamp import SimulatedStamp, write_private
+    from bridge.simulator.stamp import SimulatedStamp
     from cli._signals import until_told_to_leave, wait
 
     powershell = PowerShellEngine(find_powershell()) if engine is Engine.PWSH else None
@@ -164,7 +165,7 @@ def _serve(
         try:
             if ready_file is not None:
                 with _usage_error_at(ready_file):
-                    write_private(ready_file, json.dumps(stamp.ready_document(), indent=2) + "\n")
+                    replace_file(ready_file, json.dumps(stamp.ready_document(), indent=2).encode() + b"\n")
             _introduce(console, stamp, ready_file)
             wait(stop, math.inf)
         finally:

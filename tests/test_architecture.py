@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOUNDATION = {"errors", "secrets", "stamp"}
+FOUNDATION = {"errors", "secrets", "stamp", "files"}
 MAY_IMPORT = {
     "errors": set[str](),
     "secrets": set[str](),
     "stamp": {"errors"},
+    "files": set[str](),
     "spans": {"errors"},
     "settings": FOUNDATION,
     "credentials": FOUNDATION,

@@ -17,6 +17,7 @@ from bridge import __version__
 from bridge.collection import Request
 from bridge.doctor._planned import Planned
 from bridge.errors import PlanRefusedError
+from bridge.files import replace_file
 from bridge.stamp import Stamp
 
 _LARGEST_PLAN_BYTES = 1024 * 1024
@@ -114,10 +115,7 @@ def write_plan(file: Path, document: PlanDocument) -> None:
         PlanRefusedError: the file cannot be written.
     """
     try:
-        beside = file.with_name(f".{file.name}.new")
-        beside.touch(mode=0o600)
-        beside.write_text(document.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        beside.replace(file)
+        replace_file(file, document.model_dump_json(indent=2).encode() + b"\n")
     except OSError as error:
         fix = "Check the folder and its permissions."
         raise PlanRefusedError(file=file, detail=f"it cannot be written: {error.strerror}", fix=fix) from error

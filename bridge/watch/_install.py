@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from bridge.errors import UsageError
+from bridge.files import replace_file
 
 _SAFE = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
 
@@ -169,11 +170,9 @@ def scheduled_task(service: Service) -> str:
 
 
 def _write(path: Path, content: str, encoding: str) -> Path:
-    beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(content, encoding=encoding)
-        beside.replace(path)
+        replace_file(path, content.encode(encoding))
     except OSError as error:
         raise UsageError(
             detail=f"{path} cannot be written: {error.strerror}.", fix="Give another folder with --dir."

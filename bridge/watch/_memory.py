@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from bridge.collection import Consent, Request
 from bridge.errors import JournalError, StampBusyError
+from bridge.files import replace_file
 from bridge.watch._core import WatchState
 
 _LARGEST_BYTES = 16 << 20
@@ -89,16 +89,7 @@ class Memory:
         """Writes the state, whole or not at all."""
         text = json.dumps(state.to_json(), indent=1, sort_keys=True) + "\n"
         with self._translated(self._state):
-            descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=".state-")  # for the owner alone
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).replace(self._state)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            replace_file(self._state, text.encode())
 
     def agreement(self) -> Agreement | None:
         """What was agreed to last, or ``None`` where nothing was or it was taken back."""

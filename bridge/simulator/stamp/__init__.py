@@ -5,7 +5,7 @@ from bridge.simulator.stamp._commands import stamp_commands
 from bridge.simulator.stamp._faults import FAULTS, FaultKind
 from bridge.simulator.stamp._inventory import RESOURCE_PROVIDERS, ROLES, Inventory
 from bridge.simulator.stamp._options import AlertEvent, StampOptions, parse_clock, parse_duration, parse_size
-from bridge.simulator.stamp._stamp import SimulatedStamp, write_private
+from bridge.simulator.stamp._stamp import SimulatedStamp
 from bridge.simulator.stamp._state import CollectionRecord, CommandCall, StampState
 
 __all__ = [
@@ -26,5 +26,4 @@ __all__ = [
     "parse_duration",
     "parse_size",
     "stamp_commands",
-    "write_private",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import UsageError
+from bridge.files import replace_file
 from bridge.secrets import Secret
 from bridge.simulator._command import CommandSpec
 from bridge.simulator.stamp._commands import stamp_commands
@@ -157,7 +157,7 @@ class SimulatedStamp:
         """A configuration to use as it is: ``pep-bridge --config FILE collect STAMP --to local``."""
         import tomlkit
 
-        password_file = write_private(self._folder / "password.txt", self.password.reveal())
+        password_file = _written(self._folder / "password.txt", self.password.reveal())
         options = self.options
         stamp: dict[str, Any] = {
             "endpoints": [_without_none(dataclasses.asdict(each)) for each in self.endpoints],
@@ -171,17 +171,17 @@ class SimulatedStamp:
             "version": options.version,
             "portal": self.portal.url,
             "arm": self.portal.url,
-            "arm_token_file": write_private(self._folder / "arm-token.txt", self.portal.token.reveal()).name,
+            "arm_token_file": _written(self._folder / "arm-token.txt", self.portal.token.reveal()).name,
             "subscription": "00000000-0000-0000-0000-000000000000",
             "shared_disk": True,
         }
         if self._https:
             authorities = "".join(server.certificate_pem or "" for server in self.servers)
-            stamp |= {"https": True, "ca_file": write_private(self._folder / "ca.pem", authorities).name}
+            stamp |= {"https": True, "ca_file": _written(self._folder / "ca.pem", authorities).name}
         document: dict[str, Any] = {"stamps": {self.name: stamp}}
         if options.output_root is not None:
             document["destinations"] = {"local": {"location": str(options.output_root)}}
-        return write_private(self._folder / "config.toml", tomlkit.dumps(document))
+        return _written(self._folder / "config.toml", tomlkit.dumps(document))
 
 
 @contextmanager
@@ -205,16 +205,8 @@ def _throw_away_password(username: str) -> Secret:
     return Secret(secrets.token_urlsafe(18))
 
 
-def write_private(path: Path, text: str) -> Path:
-    """Writes a file for its owner alone, whole or not at all; returns its path."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _written(path: Path, text: str) -> Path:
+    replace_file(path, text.encode())
     return path
 
 
