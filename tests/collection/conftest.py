@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bridge.collection import Access, Request
 from bridge.secrets import Credential, Secret
+from tests.support.fake_endpoint import FakeEndpoint
 from tests.support.runs import PASSWORD, make_request
 
 
@@ -25,3 +27,10 @@ def access() -> Access:
 @pytest.fixture
 def state_dir(tmp_path: Path) -> Path:
     return tmp_path / "state"
+
+
+@pytest.fixture
+def endpoint() -> Iterator[FakeEndpoint]:
+    fake = FakeEndpoint()
+    yield fake
+    fake.join()

@@ -20,19 +20,8 @@ from bridge.collection._work import Control
 from bridge.errors import ExitCode, StampBusyError, StoreUnreachableError
 from bridge.store import Entry, FolderStore, UnsafeNameHandler
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports
+from tests.support.fake_runs import run
 from tests.support.runs import QUICK, make_request
-
-
-@pytest.fixture
-def endpoint() -> Iterator[FakeEndpoint]:
-    fake = FakeEndpoint()
-    yield fake
-    fake.join()
-
-
-def run(request: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, **options: Any) -> Outcome:
-    options.setdefault("settings", QUICK)
-    return collect(request, access, state_dir=state_dir, ports=fake_ports(endpoint), **options)
 
 
 def lose(request: Request, access: Access, state_dir: Path) -> Outcome:

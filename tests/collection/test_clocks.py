@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.collection import Access, LockSettings, Outcome, Request, RunState, attach, collect
+from bridge.collection import Access, LockSettings, Outcome, Request, RunState
 from bridge.collection._endpoint import RealEndpoint
 from bridge.collection._lock import COOL_DOWN, StampLock
 from bridge.collection._stamp_time import StampTime
@@ -18,7 +18,8 @@ from bridge.errors import ExitCode, StampBusyError
 from bridge.simulator.stamp import SimulatedStamp, StampOptions
 from bridge.stamp import Stamp
 from bridge.store import FolderStore
-from tests.support.fake_endpoint import FakeEndpoint, fake_ports
+from tests.support.fake_endpoint import SEVEN_ZIPS, FakeEndpoint, fake_ports
+from tests.support.fake_runs import run, take_over
 from tests.support.runs import QUICK
 
 HOURS = timedelta(hours=1)
@@ -27,7 +28,7 @@ PATIENT = replace(QUICK, stall_s=60.0)
 
 @pytest.fixture
 def endpoint() -> Iterator[FakeEndpoint]:
-    fake = FakeEndpoint({f"Storage-{number}.zip": b"z" for number in range(6)} | {"ACS-1.zip": b"a"}, pause_s=0.3)
+    fake = FakeEndpoint(SEVEN_ZIPS, pause_s=0.3)
     fake.clock_ahead = timedelta(0)
     yield fake
     fake.join()
@@ -40,7 +41,7 @@ def clock(ahead: timedelta) -> datetime:
 def begin(request: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, ahead: timedelta) -> Outcome:
     """Collects, and leaves it to the endpoint; the clock of the machine is ahead by so much."""
     ports = fake_ports(endpoint, now=partial(clock, ahead))
-    return collect(request, access, state_dir=state_dir, settings=QUICK, ports=ports, detach=True)
+    return run(request, access, state_dir, endpoint, ports=ports, detach=True)
 
 
 @pytest.mark.parametrize("ahead", [10 * HOURS, -10 * HOURS], ids=["ahead", "behind"])
@@ -114,7 +115,7 @@ def test_a_clock_that_was_set_forward_ends_no_run_that_is_attached_to(
     left = begin(request_to, access, state_dir, endpoint, timedelta(0))
     endpoint.gone = gone
     ports = fake_ports(endpoint, now=partial(clock, timedelta(days=1)))
-    outcome = attach(left.run_id, access, state_dir=state_dir, settings=PATIENT, ports=ports)
+    outcome = take_over(left.run_id, access, state_dir, endpoint, settings=PATIENT, ports=ports)
     assert (outcome.state, outcome.file_count) == (RunState.DONE, 8), outcome
 
 
@@ -125,7 +126,7 @@ def test_a_clock_that_was_set_forward_ends_no_run_whose_endpoint_is_away(
     endpoint.clock_ahead, endpoint.unreachable = None, True
     ports = fake_ports(endpoint, now=partial(clock, timedelta(days=1)))
     settings = replace(PATIENT, attach_deadline_s=0.2)
-    outcome = attach(left.run_id, access, state_dir=state_dir, settings=settings, ports=ports)
+    outcome = take_over(left.run_id, access, state_dir, endpoint, settings=settings, ports=ports)
     assert (outcome.state, outcome.file_count) == (RunState.DONE, 8), outcome
 
 
@@ -140,7 +141,7 @@ def test_a_clock_that_was_set_back_keeps_no_run_beyond_its_time(
         endpoint.clock_ahead = timedelta(minutes=2)
     settings = replace(QUICK, over_time_s=0.0 if told else -59.0)
     ports = fake_ports(endpoint, now=partial(clock, -HOURS))
-    outcome = attach(left.run_id, access, state_dir=state_dir, settings=settings, ports=ports)
+    outcome = take_over(left.run_id, access, state_dir, endpoint, settings=settings, ports=ports)
     assert outcome.exit_code is ExitCode.TIME_LIMIT, outcome
 
 
@@ -149,12 +150,11 @@ def test_another_account_than_the_one_that_began_a_run_does_not_take_its_session
 ) -> None:
     left = begin(request_to, access, state_dir, endpoint, timedelta(0))
     other = replace(access, endpoint=replace(access.endpoint, username="AZURESTACK\\SomebodyElse"))
-    ports = fake_ports(endpoint)
-    refused = attach(left.run_id, other, state_dir=state_dir, settings=QUICK, ports=ports)
+    refused = take_over(left.run_id, other, state_dir, endpoint)
     assert (refused.state, refused.exit_code) == (RunState.RUNNING, ExitCode.NOT_PERMITTED), refused
     assert "CloudAdmin" in refused.errors[-1].advice
     same = replace(access, endpoint=replace(access.endpoint, username="cloudadmin@azurestack.local"))
-    outcome = attach(left.run_id, same, state_dir=state_dir, settings=QUICK, ports=ports)
+    outcome = take_over(left.run_id, same, state_dir, endpoint)
     assert outcome.state is RunState.DONE, outcome
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,13 +15,6 @@ from tests.support.azurite import Azurite
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports
 from tests.support.runs import QUICK, make_request
 from tests.support.samba import Samba
-
-
-@pytest.fixture
-def endpoint() -> Iterator[FakeEndpoint]:
-    fake = FakeEndpoint()
-    yield fake
-    fake.join()
 
 
 def run(

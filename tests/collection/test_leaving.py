@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge.bundle import Verdict, verify
 from bridge.collection import (
     Access,
     Control,
@@ -37,16 +36,10 @@ from bridge.errors import ExitCode, InterruptedRunError
 from bridge.store import FolderStore
 from bridge.store.transfer import LinePolicy, TransferSettings
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports, wait_until
+from tests.support.fake_runs import verified
 from tests.support.runs import QUICK, make_request
 
 HOURS = 3600.0
-
-
-@pytest.fixture
-def endpoint() -> Iterator[FakeEndpoint]:
-    fake = FakeEndpoint()
-    yield fake
-    fake.join()
 
 
 class Operator:
@@ -92,10 +85,6 @@ def is_state(state: RunState) -> Callable[[Event], bool]:
 
 def is_waiting_for(words: str) -> Callable[[Event], bool]:
     return lambda event: isinstance(event, Waiting) and words in event.reason
-
-
-def verified(outcome: Outcome) -> bool:
-    return verify(FolderStore(Path(str(outcome.bundle)))).verdict is Verdict.VERIFIED
 
 
 def test_a_second_interrupt_soon_after_the_first_stops_the_collection_that_was_just_left(

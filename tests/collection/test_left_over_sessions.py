@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from bridge.collection import Access, Event, Journal, LineChanged, Outcome, Request, RunState, Settings, collect
 from bridge.errors import SessionLostError
 from bridge.secrets import Credential
@@ -19,13 +17,6 @@ from bridge.simulator.stamp import SimulatedStamp, StampOptions
 from bridge.stamp import EndpointAddress, Stamp
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports
 from tests.support.runs import QUICK, make_request
-
-
-@pytest.fixture
-def endpoint() -> Iterator[FakeEndpoint]:
-    fake = FakeEndpoint()
-    yield fake
-    fake.join()
 
 
 def run(

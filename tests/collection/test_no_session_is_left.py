@@ -8,7 +8,8 @@ from bridge.collection import Access, Control, Event, Journal, Landed, Request, 
 from bridge.secrets import Credential
 from bridge.simulator.stamp import SimulatedStamp, StampOptions
 from bridge.stamp import EndpointAddress, Stamp
-from tests.support.fake_endpoint import FakeEndpoint, fake_ports
+from tests.support.fake_endpoint import FakeEndpoint
+from tests.support.fake_runs import run
 from tests.support.runs import QUICK, make_request
 from tests.support.tcp_proxy import TcpProxy
 
@@ -47,6 +48,6 @@ def test_a_collection_that_ends_while_its_session_is_left_leaves_none(
 ) -> None:
     endpoint = FakeEndpoint(pause_s=0.2)
     endpoint.ends_while_left = True
-    outcome = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint), detach=True)
+    outcome = run(request_to, access, state_dir, endpoint, detach=True)
     assert outcome.state is RunState.DONE, outcome
     assert endpoint.sessions == set()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import pytest
 
 from bridge.bundle import DECLARATION
 from bridge.collection import Access, Event, Journal, Place, Request, RunState, Waiting, attach, collect
@@ -16,14 +13,8 @@ from bridge.errors import ExitCode
 from bridge.secrets import Credential, Secret
 from bridge.store import FolderStore, Store
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports
+from tests.support.fake_runs import run
 from tests.support.runs import QUICK
-
-
-@pytest.fixture
-def endpoint() -> Iterator[FakeEndpoint]:
-    fake = FakeEndpoint()
-    yield fake
-    fake.join()
 
 
 def rest(state_dir: Path, stamp: str, until: datetime) -> None:
@@ -37,15 +28,7 @@ def test_a_wait_in_the_queue_is_one_step_of_the_journal_however_often_it_looks(
 ) -> None:
     rest(state_dir, request_to.stamp.name, datetime.now(UTC) + timedelta(seconds=1.5))
     told: list[Event] = []
-    outcome = collect(
-        request_to,
-        access,
-        state_dir=state_dir,
-        queue=True,
-        on_event=told.append,
-        settings=QUICK,
-        ports=fake_ports(endpoint),
-    )
+    outcome = run(request_to, access, state_dir, endpoint, queue=True, on_event=told.append)
     assert outcome.state is RunState.DONE, outcome
     looks = [event for event in told if isinstance(event, Waiting) and "cools down" in event.reason]
     assert len(looks) > 5
@@ -96,7 +79,7 @@ def test_a_sas_that_would_end_in_the_middle_after_a_long_wait_is_refused_then(
     assert outcome.state is RunState.FAILED, outcome
     assert [error.fields.get("cause") for error in outcome.errors] == ["SasExpiredError"]
     assert endpoint.sent == []
-    again = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint, now=now))
+    again = run(request_to, access, state_dir, endpoint, ports=fake_ports(endpoint, now=now))
     assert again.state is RunState.DONE, again  # nothing of the stamp was kept
 
 

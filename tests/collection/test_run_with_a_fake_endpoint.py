@@ -7,11 +7,9 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -47,24 +45,9 @@ from bridge.errors import (
 from bridge.store import FolderStore
 from bridge.store.transfer import LinePolicy, TransferSettings
 from tests.support.fake_endpoint import FakeEndpoint, fake_ports, wait_until
+from tests.support.fake_runs import run, take_over
 from tests.support.runs import PASSWORD, QUICK, make_request
 from tests.support.samba import Samba
-
-
-@pytest.fixture
-def endpoint() -> Iterator[FakeEndpoint]:
-    fake = FakeEndpoint()
-    yield fake
-    fake.join()
-
-
-def run(request: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, **options: Any) -> Outcome:
-    options.setdefault("settings", QUICK)
-    return collect(request, access, state_dir=state_dir, ports=fake_ports(endpoint), **options)
-
-
-def take_over(run_id: str, access: Access, state_dir: Path, endpoint: FakeEndpoint, **options: Any) -> Outcome:
-    return attach(run_id, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint), **options)
 
 
 def states(state_dir: Path, run_id: str) -> list[str]:

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge.bundle import Verdict, verify
 from bridge.collection import (
     Access,
     Control,
     Journal,
     Landed,
-    Outcome,
     Place,
     Request,
     RunState,
@@ -30,25 +28,21 @@ from bridge.collection._context import run_folder
 from bridge.collection._owner import drive, is_driven
 from bridge.endpoint import Record
 from bridge.errors import AuthenticationFailedError, ExitCode, HostProcessDiedError, SessionGoneError
-from bridge.store import FolderStore
 from tests.support import fake_endpoint
-from tests.support.fake_endpoint import LOG, FakeEndpoint, FakeRunning, fake_ports, wait_until
+from tests.support.fake_endpoint import LOG, SEVEN_ZIPS, FakeEndpoint, FakeRunning, fake_ports, wait_until
+from tests.support.fake_runs import run, take_over, verified
 from tests.support.runs import PASSWORD, QUICK, make_request
 
 
 @pytest.fixture
 def endpoint() -> Iterator[FakeEndpoint]:
-    fake = FakeEndpoint({f"Storage-{number}.zip": b"z" for number in range(6)} | {"ACS-1.zip": b"a"}, pause_s=0.3)
+    fake = FakeEndpoint(SEVEN_ZIPS, pause_s=0.3)
     yield fake
     fake.join()
 
 
 def _ago(back: timedelta) -> datetime:
     return datetime.now(UTC) - back
-
-
-def verified(outcome: Outcome) -> bool:
-    return verify(FolderStore(Path(str(outcome.bundle)))).verdict is Verdict.VERIFIED
 
 
 def test_a_file_that_lands_after_the_end_of_the_log_is_in_the_bundle(
@@ -66,7 +60,7 @@ def test_a_file_that_lands_after_the_end_of_the_log_is_in_the_bundle(
     landing = threading.Thread(target=land_late)
     landing.start()
     settings = replace(QUICK, settle_s=3.0, watch_s=0.2)
-    outcome = collect(request_to, access, state_dir=state_dir, settings=settings, ports=fake_ports(endpoint))
+    outcome = run(request_to, access, state_dir, endpoint, settings=settings)
     landing.join()
     assert (outcome.state, outcome.file_count) == (RunState.DONE, 9), outcome
     assert verified(outcome)
@@ -76,7 +70,7 @@ def test_a_stop_that_was_refused_is_answered_and_does_not_stop_whoever_attaches(
     request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
 ) -> None:
     ports = fake_ports(endpoint)
-    left = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=ports, detach=True)
+    left = run(request_to, access, state_dir, endpoint, detach=True)
     endpoint.refuses = AuthenticationFailedError(host="AzS-ERCS01", username="CloudAdmin")
     refused = stop(left.run_id, access, state_dir=state_dir, settings=QUICK, ports=ports)
     assert (refused.state, refused.exit_code) == (RunState.RUNNING, ExitCode.AUTHENTICATION), refused
@@ -122,7 +116,7 @@ def test_the_cool_down_holds_also_where_the_clock_is_set_back_by_seconds(
     assert stopped.state is RunState.STOPPED
     for back in (timedelta(seconds=2), timedelta(hours=1)):
         ports = fake_ports(endpoint, now=partial(_ago, back))
-        second = collect(make_request(tmp_path / "other"), access, state_dir=state_dir, settings=QUICK, ports=ports)
+        second = run(make_request(tmp_path / "other"), access, state_dir, endpoint, ports=ports)
         assert second.exit_code is ExitCode.BUSY, second
     assert len(endpoint.sent) == 1
 
@@ -139,63 +133,55 @@ class Dying(FakeRunning):
                 raise self.error
 
 
-def test_a_collection_that_outlives_its_host_process_keeps_the_stamp_until_it_has_ended(
-    request_to: Request,
-    access: Access,
-    state_dir: Path,
-    endpoint: FakeEndpoint,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def dying(endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> FakeEndpoint:
+    """The same endpoint, of which the process that runs a command dies."""
     monkeypatch.setattr(fake_endpoint, "FakeRunning", Dying)
-    outcome = collect(
+    return endpoint
+
+
+def test_a_collection_that_outlives_its_host_process_keeps_the_stamp_until_it_has_ended(
+    request_to: Request, access: Access, state_dir: Path, dying: FakeEndpoint
+) -> None:
+    outcome = run(
         request_to,
         access,
-        state_dir=state_dir,
+        state_dir,
+        dying,
         settings=replace(QUICK, stall_s=30, after_stop_s=30, reattach_s=60),
-        ports=fake_ports(endpoint),
     )
     assert (outcome.state, outcome.file_count) == (RunState.DONE, 8), outcome
-    assert all(each.end is not None for each in endpoint.collections.values())
+    assert all(each.end is not None for each in dying.collections.values())
     assert verified(outcome)
 
 
 def test_what_died_with_its_host_process_is_sealed_after_a_minute_and_the_stamp_stays_locked(
-    request_to: Request,
-    access: Access,
-    state_dir: Path,
-    endpoint: FakeEndpoint,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request_to: Request, access: Access, state_dir: Path, dying: FakeEndpoint, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(fake_endpoint, "FakeRunning", Dying)
-    endpoint.ends_log = False
+    dying.ends_log = False
     patience = replace(QUICK, stall_s=100_000, after_stop_s=1)
-    outcome = collect(request_to, access, state_dir=state_dir, settings=patience, ports=fake_ports(endpoint))
+    outcome = run(request_to, access, state_dir, dying, settings=patience)
     with Journal(state_dir) as journal:
         assert journal.run(outcome.run_id).facts["end"]["how"] == "still"
     assert verified(outcome)
-    again = collect(
-        make_request(tmp_path / "other"), access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint)
-    )
+    again = run(make_request(tmp_path / "other"), access, state_dir, dying)
     assert again.exit_code is ExitCode.BUSY, again
-    assert len(endpoint.sent) == 1
+    assert len(dying.sent) == 1
 
 
 def test_no_secret_that_an_endpoint_repeats_is_written_in_the_journal(
-    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+    request_to: Request, access: Access, state_dir: Path, dying: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fake_endpoint, "FakeRunning", Dying)
     monkeypatch.setattr(Dying, "error", SessionGoneError(host="AzS-ERCS01", detail=f"the fault says {PASSWORD}"))
-    endpoint.gone, endpoint.ends_log = True, False
-    collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(endpoint))
+    dying.gone, dying.ends_log = True, False
+    run(request_to, access, state_dir, dying)
     with Journal(state_dir) as journal:
-        run = journal.runs()[0]
-        assert run.facts["end"]["detail"].endswith("the fault says ***")
+        ended = journal.runs()[0]
+        assert ended.facts["end"]["detail"].endswith("the fault says ***")
         journal.keep_out(access.scrubber())
-        with pytest.raises(SessionGoneError), journal.step(run.id, "attach"):
+        with pytest.raises(SessionGoneError), journal.step(ended.id, "attach"):
             raise SessionGoneError(host="AzS-ERCS01", detail=PASSWORD)
-        journal.note_delivery(run.bundle_name, "nas", "failed", error=f"it says {PASSWORD}")
+        journal.note_delivery(ended.bundle_name, "nas", "failed", error=f"it says {PASSWORD}")
     everything = b"".join(path.read_bytes() for path in state_dir.glob("journal.sqlite*"))
     assert PASSWORD.encode() not in everything
 
@@ -224,14 +210,14 @@ def test_stop_of_a_collection_that_ended_long_ago_holds_no_stamp(
     request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint
 ) -> None:
     ports = fake_ports(endpoint)
-    left = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=ports, detach=True)
+    left = run(request_to, access, state_dir, endpoint, detach=True)
     wait_until(lambda: all(each.end is not None for each in endpoint.collections.values()))
     endpoint.gone = True
     outcome = stop(left.run_id, access, state_dir=state_dir, settings=QUICK, ports=ports)
     assert outcome.state is RunState.DONE, outcome
     with Journal(state_dir) as journal:
         assert "on_stamp_until" not in journal.run(left.run_id).facts
-    again = collect(request_to, access, state_dir=state_dir, settings=QUICK, ports=ports)
+    again = run(request_to, access, state_dir, endpoint)
     assert again.state is RunState.DONE, again
 
 
@@ -240,12 +226,11 @@ def test_detach_returns_also_where_the_session_is_lost_right_after_the_command(
 ) -> None:
     endpoint.uncertain = endpoint.unreachable = True
     settings = replace(QUICK, stall_s=60.0, attach_deadline_s=0.2)
-    ports = fake_ports(endpoint)
-    left = collect(request_to, access, state_dir=state_dir, settings=settings, ports=ports, detach=True)
+    left = run(request_to, access, state_dir, endpoint, settings=settings, detach=True)
     assert (left.state, left.exit_code) == (RunState.DETACHED, ExitCode.OK), left
     assert any("the session is lost" in text for text in left.warnings)
     endpoint.unreachable = False
-    outcome = attach(left.run_id, access, state_dir=state_dir, settings=settings, ports=ports)
+    outcome = take_over(left.run_id, access, state_dir, endpoint, settings=settings)
     assert (outcome.state, outcome.file_count) == (RunState.DONE, 8), outcome
 
 
@@ -262,20 +247,19 @@ def test_what_arrives_after_a_stalled_collection_was_sealed_is_taken_up_by_attac
         if isinstance(event, Landed) and event.files >= 2:
             endpoint.may_write.clear()
 
-    ports = fake_ports(endpoint)
     settings = replace(QUICK, attach_deadline_s=0.1)
-    first = collect(request, access, state_dir=state_dir, settings=settings, ports=ports, on_event=stall_it)
+    first = run(request, access, state_dir, endpoint, settings=settings, on_event=stall_it)
     assert first.state is RunState.PARTIAL, first
     assert verified(first)
-    again = attach(first.run_id, access, state_dir=state_dir, settings=settings, ports=ports)
+    again = take_over(first.run_id, access, state_dir, endpoint, settings=settings)
     assert (again.state, again.bundle_id, again.warnings) == (first.state, first.bundle_id, first.warnings)
 
     endpoint.may_write.set()
     wait_until(lambda: all(each.end is not None for each in endpoint.collections.values()))
     endpoint.unreachable = False
-    outcome = attach(first.run_id, access, state_dir=state_dir, settings=settings, ports=ports)
+    outcome = take_over(first.run_id, access, state_dir, endpoint, settings=settings)
     assert (outcome.state, outcome.file_count) == (RunState.DONE, 8), outcome
     assert outcome.bundle_id != first.bundle_id
     assert verified(outcome)
-    second = collect(request, access, state_dir=state_dir, settings=QUICK, ports=fake_ports(FakeEndpoint()))
+    second = run(request, access, state_dir, FakeEndpoint())
     assert second.state is RunState.DONE, second  # the stamp is free again

@@ -14,6 +14,7 @@ import pytest
 
 from bridge.endpoint import (
     Command,
+    EndpointSession,
     LineEvent,
     Parameter,
     Pipeline,
@@ -39,6 +40,7 @@ OPTIONS = SessionOptions(
 )
 SMALL_BUFFER_BYTES = 4000
 PATIENCE_S = 30.0
+SHORT = SessionOptions(connect_timeout_s=1, operation_timeout_s=1, read_timeout_s=2, reconnect_deadline_s=2)
 
 
 @pytest.fixture
@@ -383,9 +385,8 @@ def test_a_stop_while_the_line_is_away_for_a_moment_stops_the_pipeline_and_leave
 def test_a_stop_that_cannot_be_told_says_so_and_is_made_up_for_by_ending_the_session_later(
     simulated: SimulatedEndpoint,
 ) -> None:
-    short = SessionOptions(connect_timeout_s=1, operation_timeout_s=1, read_timeout_s=2, reconnect_deadline_s=2)
     with TcpProxy(simulated.server.host, simulated.server.port) as proxy:
-        session = open_session(through(proxy), simulated.credential, allow=ALLOWED, options=short)
+        session = open_session(through(proxy), simulated.credential, allow=ALLOWED, options=SHORT)
         pipeline = session.start([ticks(100_000)])
         reader = read_to_the_end(pipeline)
         proxy.refuse()
@@ -397,33 +398,38 @@ def test_a_stop_that_cannot_be_told_says_so_and_is_made_up_for_by_ending_the_ses
         session.close()
         assert running(simulated)
         with pytest.raises(EndpointUnreachableError):
-            end_session(through(proxy), simulated.credential, pipeline.ids, options=short)
+            end_session(through(proxy), simulated.credential, pipeline.ids, options=SHORT)
         proxy.refuse(False)
-        end_session(through(proxy), simulated.credential, pipeline.ids, options=short)
+        end_session(through(proxy), simulated.credential, pipeline.ids, options=SHORT)
         assert simulated.server.shells() == []
-        end_session(through(proxy), simulated.credential, pipeline.ids, options=short)  # again: no error
+        end_session(through(proxy), simulated.credential, pipeline.ids, options=SHORT)  # again: no error
 
 
-def test_a_stop_on_a_machine_that_died_ends_at_the_deadline_and_on_one_that_is_back_at_once(
-    simulated: SimulatedEndpoint,
-) -> None:
-    short = SessionOptions(connect_timeout_s=1, operation_timeout_s=1, read_timeout_s=2, reconnect_deadline_s=2)
-    session = open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=short)
+def stop_on_a_dead_machine(simulated: SimulatedEndpoint) -> tuple[EndpointSession, Pipeline, Iterator[Record]]:
+    """A session with a command at work, whose stop could not be sent."""
+    session = open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=SHORT)
     pipeline = session.start([ticks(100_000)])
     records = pipeline.records()
     next(records)
     simulated.server.kill()
     with pytest.raises(SessionLostError):
         pipeline.stop()
+    return session, pipeline, records
+
+
+def test_a_stop_on_a_machine_that_died_ends_at_the_deadline_and_on_one_that_is_back_at_once(
+    simulated: SimulatedEndpoint,
+) -> None:
+    session, pipeline, records = stop_on_a_dead_machine(simulated)
     simulated.server.revive()
     pipeline.stop()  # the machine no longer knows it: nothing to stop, no error
     list(records)
     assert pipeline.wait().state is PipelineState.STOPPED
     session.close()
-    end_session(simulated.stamp, simulated.credential, pipeline.ids, options=short)
+    end_session(simulated.stamp, simulated.credential, pipeline.ids, options=SHORT)
     assert simulated.server.shells() == []
     with pytest.raises(SessionGoneError):
-        attach(simulated.stamp, simulated.credential, pipeline.ids, options=short, deadline_s=5)
+        attach(simulated.stamp, simulated.credential, pipeline.ids, options=SHORT, deadline_s=5)
 
 
 def test_a_session_that_is_left_while_its_command_ends_is_closed(simulated: SimulatedEndpoint) -> None:
@@ -456,14 +462,7 @@ def test_a_session_whose_command_has_ended_and_was_forgotten_is_ended_by_who_att
 def test_a_session_that_ends_after_a_stop_that_could_not_be_sent_was_not_stopped(
     simulated: SimulatedEndpoint,
 ) -> None:
-    short = SessionOptions(connect_timeout_s=1, operation_timeout_s=1, read_timeout_s=2, reconnect_deadline_s=2)
-    session = open_session(simulated.stamp, simulated.credential, allow=ALLOWED, options=short)
-    pipeline = session.start([ticks(100_000)])
-    records = pipeline.records()
-    next(records)
-    simulated.server.kill()
-    with pytest.raises(SessionLostError):
-        pipeline.stop()
+    session, _, records = stop_on_a_dead_machine(simulated)
     simulated.server.revive()  # without its sessions
     with pytest.raises(SessionGoneError):
         list(records)

@@ -28,6 +28,7 @@ from bridge.stamp import Stamp
 from bridge.store import Store
 
 LOG = "Get-AzureStackLog_Output.log"
+SEVEN_ZIPS = {f"Storage-{number}.zip": b"z" for number in range(6)} | {"ACS-1.zip": b"a"}
 
 
 @dataclass
