@@ -141,6 +141,13 @@ def test_a_machine_whose_event_logs_lie_in_another_part_or_role_is_not_off(colle
     assert collection.assess().complete
 
 
+def test_a_machine_that_is_spelt_in_upper_case_elsewhere_is_not_off(collection: Collection) -> None:
+    collection.put(zip_name("Storage", ERCS01), zip_of(WITH_EVENTS))
+    collection.put(zip_name("Storage", ERCS02), zip_of(WITHOUT_EVENTS))
+    collection.put(zip_name("Storage", ERCS02.upper(), part=2), zip_of(WITH_EVENTS))
+    assert collection.assess(STORAGE).complete
+
+
 def test_the_role_of_event_logs_without_any_is_truncated_unless_others_were_asked_for(collection: Collection) -> None:
     collection.put(zip_name("VirtualMachines"), zip_of(WITHOUT_EVENTS))
     request = replace(REQUEST, roles=("VirtualMachines",))

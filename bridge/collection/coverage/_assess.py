@@ -81,6 +81,7 @@ class _Assessment:
         self._roles = {name.casefold(): RoleCoverage(name, asked=True) for name in request.all_asked}
         self._unmatched: list[ZipCoverage] = []
         self._zip_names: set[str] = set()
+        self._machines: dict[str, str] = {}
         self._limits: list[str] = []
         self._others: list[Entry] = []
         self._other_count = 0
@@ -135,7 +136,7 @@ class _Assessment:
         name = self._names.of_zip(base)
         zip_ = Extent(self._store, entry.path, entry.size_bytes)
         look = look_into(zip_)
-        machine = name.machine or self._names.machine_in(look.folders)
+        machine = self._spelt(name.machine or self._names.machine_in(look.folders))
         file = _covered(entry.path, entry.size_bytes, look, machine)
         self._zip_names.add(base.casefold())
         if name.role is None:
@@ -160,10 +161,14 @@ class _Assessment:
 
     def _take_nested(self, role: RoleCoverage, member: Member, outer: Extent, machine: str | None) -> None:
         look, zip_ = look_inside(outer, member)
-        machine = machine or self._names.machine_in(look.folders)
+        machine = self._spelt(machine or self._names.machine_in(look.folders))
         role.zips.append(_covered(member.name, member.size_bytes, look, machine, inside=outer.path))
         if zip_ is not None:
             self._sample(role, zip_, look)
+
+    def _spelt(self, machine: str | None) -> str | None:
+        """A machine's name as it was first met: Windows tells no upper case from lower."""
+        return self._machines.setdefault(machine.casefold(), machine) if machine is not None else None
 
     def _role(self, name: str) -> RoleCoverage:
         return self._roles.setdefault(name.casefold(), RoleCoverage(name, asked=not self._request.all_asked))
