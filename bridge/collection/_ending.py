@@ -150,6 +150,8 @@ class Ending:
             cool_down_until = context.ports.now() + COOL_DOWN if stopped else None
             if cool_down_until is not None:
                 context.journal.cool_down(context.run.stamp, cool_down_until)
+                on_stamp = context.stamp_time.now()
+                context.note(stopped_by_the_stamp=written(on_stamp) if on_stamp is not None else None)
             if context.run.facts["end"].get("how", "ended") == "ended":
                 self._locks.release(cool_down_until=cool_down_until)
             else:

@@ -187,6 +187,9 @@ class Preparing:
         if until is not None and until > now + COOL_DOWN:  # the clock was set back since, or was wrong then
             until = now + COOL_DOWN
             context.journal.cool_down(context.run.stamp, until)
+        left = self._rest_by_the_stamp()
+        if left is not None:
+            until = max(until or now, now + left)
         if until is not None and now < until:
             raise StampBusyError(
                 stamp=context.run.stamp,
@@ -194,6 +197,18 @@ class Preparing:
                 fix="Wait until then, or use --queue, which waits.",
                 until=until,
             )
+
+    def _rest_by_the_stamp(self) -> timedelta | None:
+        """How much of a cool-down is left by the stamp's clock, which nobody sets on this machine; ``None`` where no
+        run of this journal was stopped a moment ago, or the stamp does not tell the time."""
+        context = self._context
+        stopped = [run.facts.get("stopped_by_the_stamp") for run in context.journal.runs(stamp=context.run.stamp)]
+        latest = max((datetime.fromisoformat(text) for text in stopped if text), default=None)
+        now = context.stamp_time.now() if latest is not None else None
+        if latest is None or now is None:
+            return None
+        left = latest + COOL_DOWN - now
+        return left if timedelta(0) < left <= COOL_DOWN else None
 
     def _refuse_beside_a_lost_run(self) -> None:
         """A run of this journal that has ended without its collection being seen to end, wherever its bundle is."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.collection import Access, LockSettings, Outcome, Request, RunState
+from bridge.collection import Access, Control, Event, Landed, LockSettings, Outcome, Request, RunState
 from bridge.collection._endpoint import RealEndpoint
 from bridge.collection._lock import COOL_DOWN, StampLock
 from bridge.collection._stamp_time import StampTime
@@ -20,7 +20,7 @@ from bridge.stamp import Stamp
 from bridge.store import FolderStore
 from tests.support.fake_endpoint import SEVEN_ZIPS, FakeEndpoint, fake_ports
 from tests.support.fake_runs import run, take_over
-from tests.support.runs import QUICK
+from tests.support.runs import QUICK, make_request
 
 HOURS = timedelta(hours=1)
 PATIENT = replace(QUICK, stall_s=60.0)
@@ -143,6 +143,26 @@ def test_a_clock_that_was_set_back_keeps_no_run_beyond_its_time(
     ports = fake_ports(endpoint, now=partial(clock, -HOURS))
     outcome = take_over(left.run_id, access, state_dir, endpoint, settings=settings, ports=ports)
     assert outcome.exit_code is ExitCode.TIME_LIMIT, outcome
+
+
+def test_a_clock_that_was_set_forward_ends_no_cool_down_wherever_the_next_collection_goes(
+    request_to: Request, access: Access, state_dir: Path, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    control = Control()
+
+    def stop_it(event: Event) -> None:
+        if isinstance(event, Landed):
+            control.stop()
+
+    stopped = run(request_to, access, state_dir, endpoint, control=control, on_event=stop_it)
+    assert stopped.state is RunState.STOPPED
+    ports = fake_ports(endpoint, now=partial(clock, HOURS))
+    second = run(make_request(tmp_path / "other"), access, state_dir, endpoint, ports=ports)
+    assert second.exit_code is ExitCode.BUSY, second
+    assert "cools down" in str(second.errors[0])
+    endpoint.clock_ahead = COOL_DOWN
+    rested = run(make_request(tmp_path / "other"), access, state_dir, endpoint, ports=ports)
+    assert rested.state is RunState.DONE, rested
 
 
 def test_another_account_than_the_one_that_began_a_run_does_not_take_its_session_for_gone(
