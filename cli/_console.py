@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.errors import BridgeError, ExitCode, InterruptedRunError, UsageError
+from bridge.errors import BridgeError, ConfigurationError, ExitCode, InterruptedRunError, UsageError
 from bridge.secrets import Scrubber, Secret
 from cli._words import printable
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
 
 SCHEMA_VERSION = 1
+_WITHOUT_A_CONFIGURATION = {"config", "stamp", "simulate", "demo"}
+"""Verbs that may be the first: they make the file, or need none."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,19 @@ class Globals:
 
     config: Path | None = None
     state_dir: Path | None = None
+
+    def check_config(self) -> None:
+        """That a file which was named is there, whether the verb needs it or not.
+
+        Raises:
+            ConfigurationError: it is not.
+        """
+        if self.config is not None and not self.config.exists():
+            raise ConfigurationError(
+                source=str(self.config),
+                detail="there is no such file",
+                fix="Correct --config or PEP_BRIDGE_CONFIG; the file of a rehearsal goes with its 'simulate'.",
+            )
 
     def load(self) -> Loaded:
         """The settings; read only by verbs that need them."""
@@ -138,6 +153,8 @@ def run_verb(ctx: typer.Context, command: str, as_json: bool, work: Callable[[Co
     """Does a verb's work and ends the process as design and documentation promise."""
     console = Console(as_json)
     try:
+        if command.partition(" ")[0] not in _WITHOUT_A_CONFIGURATION:
+            ctx.obj.check_config()
         report = work(console)
     except BridgeError as error:
         report = Report(exit_code=error.exit_code, errors=[error])

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from bridge import __version__
-from bridge.errors import BridgeError, ConfigurationError, ExitCode, SecretOnCommandLineError, UsageError
+from bridge.errors import BridgeError, ExitCode, SecretOnCommandLineError, UsageError
 from cli import (
     attach,
     collect,
@@ -39,8 +39,6 @@ from cli._console import Console, Globals, Report, finish
 from cli._help import ExamplesFirst, put_examples_first
 
 PROGRAM = "pep-bridge"
-_WITHOUT_A_CONFIGURATION = {"config", "stamp", "simulate", "demo"}
-"""Verbs that may be the first: they make the file, or need none."""
 
 
 class _InOrder(ExamplesFirst, TyperGroup):
@@ -129,12 +127,6 @@ def options(
     Every verb explains itself: pep-bridge VERB --help. TAB completes verbs, stamps, destinations, roles and runs after
     pep-bridge --install-completion.
     """
-    if config is not None and ctx.invoked_subcommand not in _WITHOUT_A_CONFIGURATION and not config.exists():
-        raise ConfigurationError(
-            source=str(config),
-            detail="there is no such file",
-            fix="Correct --config, or the variable PEP_BRIDGE_CONFIG; that of a rehearsal goes with its 'simulate'.",
-        )
     ctx.obj = Globals(config=config, state_dir=state_dir)
 
 

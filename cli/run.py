@@ -339,8 +339,9 @@ def _list(console: Console) -> Report:
     from bridge.endpoint.script import list_scripts
 
     scripts = list_scripts()
+    width = max((len(script.name) for script in scripts), default=0)
     for script in scripts:
-        console.show(f"{script.name:28} {script.synopsis}")
+        console.show(f"{script.name:{width}}  {script.synopsis}")
     console.say("next: pep-bridge run NAME --help")
     return Report({"scripts": [{"name": script.name, "synopsis": script.synopsis} for script in scripts]})
 

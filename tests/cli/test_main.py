@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -317,3 +318,17 @@ def test_a_place_that_is_told_can_be_pasted_into_the_shell_of_its_system(
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     assert quoted(text) == pasted
+
+
+def test_help_is_given_although_the_configuration_that_was_named_is_gone(tmp_path: Path) -> None:
+    stale = str(tmp_path / "gone.toml")
+    assert pep_bridge("collect", "--help", PEP_BRIDGE_CONFIG=stale).returncode == 0
+    told = pep_bridge("status", PEP_BRIDGE_CONFIG=stale)
+    assert told.returncode == ExitCode.USAGE
+    assert "no such file" in told.stderr
+
+
+def test_the_shipped_scripts_are_listed_in_columns() -> None:
+    lines = [line for line in pep_bridge("run", "--list").stdout.splitlines() if line]
+    starts = {len(re.match(r"\S+\s+", line)[0]) for line in lines}  # type: ignore[index]
+    assert len(starts) == 1, lines
