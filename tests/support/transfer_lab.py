@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from bridge.store import Entry, Reader, Store
+from bridge.secrets import Secret
+from bridge.store import Entry, Reader, Store, StoreSettings, open_store, parse_destination
 from bridge.store.transfer import hash_files
 from tests.support.tcp_proxy import TcpProxy
 
@@ -88,9 +89,26 @@ def opened(store: Store) -> Store:
     return store
 
 
+def opened_store(*given: Any, **more: Any) -> Store:
+    return opened(open_store(*given, **more))
+
+
 def close_opened() -> None:
     while OPENED:
         OPENED.pop().close()
+
+
+SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
+"""For services that look at no signature."""
+
+
+def container(port: int, api_version: str | None = "2019-02-02") -> Store:
+    """A folder of a container at such a service."""
+    return opened_store(
+        parse_destination(f"http://127.0.0.1:{port}/account/container/west"),
+        sas=SAS,
+        settings=StoreSettings(api_version=api_version),
+    )
 
 
 class FlippingProxy:
@@ -326,3 +344,8 @@ class _MadeUpReader:
             done += len(part)
         self._offset += size
         return size
+
+
+def made_up(sizes: Mapping[str, int]) -> Any:
+    """Such a source, in the place of a whole store."""
+    return MadeUpStore(sizes)

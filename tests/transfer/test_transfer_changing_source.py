@@ -15,15 +15,9 @@ from bridge.store import Entry, FolderStore, Reader, Store, open_store, parse_de
 from bridge.store.transfer import LinePolicy, Progress, TransferEvent, TransferSettings, transfer
 from tests.support.azurite import Azurite
 from tests.support.samba import Samba
-from tests.support.transfer_lab import MIB, close_opened, digests_in_folder, digests_in_store, make_tree, opened
+from tests.support.transfer_lab import MIB, digests_in_folder, digests_in_store, make_tree, opened
 
 SIZE = 12 * MIB
-
-
-@pytest.fixture(autouse=True)
-def _no_connection_stays_open() -> Iterator[None]:
-    yield
-    close_opened()
 
 
 @pytest.fixture(params=["container", "folder"])

@@ -9,7 +9,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from azure.storage.extensions.checksums import crc64
@@ -17,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import DeliveryFailedError, JournalError, StoreError, StoreNotFoundError, UsageError
-from bridge.store import Entry, FolderStore, Store, open_store, parse_destination
+from bridge.store import Entry, FolderStore, Store, parse_destination
 from bridge.store.transfer import (
     FileFinished,
     FileResult,
@@ -33,7 +32,7 @@ from bridge.store.transfer._checksum import Algorithm, BlockChecksum, checksum_o
 from bridge.store.transfer._journal import Delivered
 from tests.support.azurite import Azurite
 from tests.support.samba import Samba
-from tests.support.transfer_lab import KIB, MIB, close_opened, digests_in_folder, digests_in_store, make_tree, opened
+from tests.support.transfer_lab import KIB, MIB, digests_in_folder, digests_in_store, make_tree, opened_store
 
 MIX = {
     "data/empty": 0,
@@ -44,16 +43,6 @@ MIX = {
     "data/Grüße 100% #1 + ☃.log": 4321,
     **{f"data/small/{number}": number * 97 for number in range(100)},
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_connection_stays_open() -> Iterator[None]:
-    yield
-    close_opened()
-
-
-def opened_store(*given: Any, **more: Any) -> Store:
-    return opened(open_store(*given, **more))
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from datetime import time as clock_time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import pytest
 import trustme
 
 from bridge.errors import DeliveryFailedError, StoreFullError, UsageError
-from bridge.secrets import Secret
-from bridge.store import FolderStore, Store, StoreSettings, open_store, parse_destination
+from bridge.store import FolderStore, Store, StoreSettings, parse_destination
 from bridge.store.transfer import (
     FileFinished,
     LinePolicy,
@@ -41,32 +40,7 @@ from tests.support.range_service import RangeService
 from tests.support.samba import Samba
 from tests.support.scripted_service import Answer, Request, ScriptedService
 from tests.support.tcp_proxy import TcpProxy
-from tests.support.transfer_lab import KIB, MIB, MadeUpStore, MeteringProxy, TunnelProxy, close_opened, opened
-
-SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
-
-
-@pytest.fixture(autouse=True)
-def _no_connection_stays_open() -> Iterator[None]:
-    yield
-    close_opened()
-
-
-def opened_store(*given: Any, **more: Any) -> Store:
-    return opened(open_store(*given, **more))
-
-
-def container(port: int, api_version: str = "2019-02-02") -> Store:
-    return opened_store(
-        parse_destination(f"http://127.0.0.1:{port}/account/container/west"),
-        sas=SAS,
-        settings=StoreSettings(api_version=api_version),
-    )
-
-
-def made_up(sizes: dict[str, int]) -> Any:
-    return MadeUpStore(sizes)
-
+from tests.support.transfer_lab import KIB, MIB, SAS, MeteringProxy, TunnelProxy, container, made_up, opened_store
 
 # -- rate --------------------------------------------------------------------------------------------------------------
 

@@ -14,33 +14,11 @@ import pytest
 
 from bridge.errors import DeliveryFailedError, StoreAccessError, StoreCorruptError, StoreError, StoreUnreachableError
 from bridge.secrets import Secret
-from bridge.store import Store, StoreSettings, open_store, parse_destination
+from bridge.store import StoreSettings, open_store, parse_destination
 from bridge.store.transfer import Repairing, Retrying, TransferEvent, TransferItem, TransferSettings, transfer
 from bridge.store.transfer._container import ContainerUpload
 from tests.support.scripted_service import EMPTY_LISTING, Answer, Request, ScriptedService, block_list
-from tests.support.transfer_lab import MIB, MadeUpStore, close_opened, opened
-
-SAS = Secret("sv=2019-02-02&sr=c&sp=racwl&se=2099-01-01T00:00:00Z&sig=c2VjcmV0c2VjcmV0")
-
-
-@pytest.fixture(autouse=True)
-def _no_connection_stays_open() -> Iterator[None]:
-    yield
-    close_opened()
-
-
-def container(port: int) -> Store:
-    return opened(
-        open_store(
-            parse_destination(f"http://127.0.0.1:{port}/account/container/west"),
-            sas=SAS,
-            settings=StoreSettings(api_version="2019-02-02"),
-        )
-    )
-
-
-def made_up(sizes: dict[str, int]) -> Any:
-    return MadeUpStore(sizes)
+from tests.support.transfer_lab import MIB, SAS, container, made_up, opened
 
 
 def reset(connection: socket.socket) -> None:

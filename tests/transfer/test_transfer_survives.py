@@ -25,7 +25,7 @@ from bridge.errors import (
     StoreReadOnlyError,
 )
 from bridge.secrets import Secret
-from bridge.store import FolderStore, Reader, Store, StoreSettings, open_store, parse_destination
+from bridge.store import FolderStore, Reader, Store, StoreSettings, parse_destination
 from bridge.store._rate import RateLimiter
 from bridge.store.transfer import (
     ContainerAccess,
@@ -52,11 +52,10 @@ from tests.support.transfer_lab import (
     MIB,
     BodyCountingProxy,
     FlippingProxy,
-    close_opened,
     digests_in_folder,
     digests_in_store,
     make_tree,
-    opened,
+    opened_store,
 )
 
 BLOCK = 64 * KIB
@@ -68,16 +67,6 @@ SIZES = {
     **{f"data/small/{number:03}.log": 500 + number * 211 for number in range(120)},
     "data/empty.log": 0,
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_connection_stays_open() -> Iterator[None]:
-    yield
-    close_opened()
-
-
-def opened_store(*given: Any, **more: Any) -> Store:
-    return opened(open_store(*given, **more))
 
 
 def container(azurite: Azurite, name: str, *, permissions: str = "racwdl", port: int | None = None) -> Store:
