@@ -101,3 +101,7 @@ class LeanContainer(Protocol):
 
     @property
     def ca_file(self) -> str | None: ...
+
+    def step_down(self, refused: str) -> bool:
+        """Goes on in the next older API version, for everybody; tells whether there is one (none where one was set)."""
+        ...

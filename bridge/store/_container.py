@@ -101,6 +101,9 @@ class ContainerStore:
         """What requests carry as ``x-ms-version``; without a setting it may step down at the first refusal."""
         return self._line.version
 
+    def step_down(self, refused: str) -> bool:
+        return self._line.step_down(refused)
+
     @property
     def ca_file(self) -> str | None:
         return self._settings.ca_file

@@ -93,12 +93,16 @@ class BlobWire:
         timeout_s: float,
         on_sent: Callable[[int], None],
     ) -> None:
-        self.access = access
         self._on_sent = on_sent
         proxy = proxy_for(access.host) if tls is not None else None
         self.connection = Connection(
             access.host, access.port, tls=tls, limiter=limiter, timeout_s=timeout_s, proxy=proxy
         )
+        self.use(access)
+
+    def use(self, access: ContainerAccess) -> None:
+        """Sends what follows in this access's API version; it is the same container."""
+        self.access = access
         agent = f"User-Agent: {USER_AGENT}\r\nx-ms-version: {access.api_version}\r\n"
         self._common = f" HTTP/1.1\r\nHost: {access.authority}\r\n{agent}"
 

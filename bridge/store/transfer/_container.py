@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bridge.errors import (
+    ApiVersionError,
     StoreAccessError,
     StoreCorruptError,
     StoreError,
     StoreUnreachableError,
 )
-from bridge.store._access import ContainerAccess
+from bridge.store._access import ContainerAccess, LeanContainer
 from bridge.store._buffers import aligned_buffer
 from bridge.store._wire import tls_context
 from bridge.store.transfer._arrived import Arrived, Fact
@@ -42,6 +43,9 @@ _MOST_REPAIRS = 3
 _MOST_HOLES = 1000
 _FIRST_BYTES = 256 << 10  # the piece that finds out which checksum the service knows may have to be sent twice
 _CRC64_SINCE = "2019-02-02"
+
+_MayPass = BusyError | LineError | ApiVersionError
+_MAY_PASS = (BusyError, LineError, ApiVersionError)
 
 
 @dataclass(slots=True)
@@ -73,13 +77,19 @@ class _Agreement:
     """Which checksum the service checks for one kind of request, found out with the first one."""
 
     def __init__(self, access: ContainerAccess, chosen: Checksum) -> None:
-        md5 = chosen == "md5" or (chosen == "auto" and access.api_version < _CRC64_SINCE)
-        self.algorithm = Algorithm.MD5 if md5 else Algorithm.CRC64
+        self.algorithm = Algorithm.MD5 if chosen == "md5" else Algorithm.CRC64
         self._location = access.location
         self._demanded = chosen == "crc64"
         self._asking = threading.Lock()
         self._settled = threading.Event()
-        if md5:
+        if chosen == "md5":
+            self._settled.set()
+        self.goes_on_in(access.api_version)
+
+    def goes_on_in(self, api_version: str) -> None:
+        """What follows is asked in this version: one from before CRC64 is not asked for it."""
+        if api_version < _CRC64_SINCE and not self._demanded:
+            self.algorithm = Algorithm.MD5
             self._settled.set()
 
     @property
@@ -96,14 +106,15 @@ class _Agreement:
             yield
 
     def heard(self, *, echoed: bool) -> bool:
-        """Whether a body that the service accepted is checked; where CRC64 was ignored, MD5 takes its place.
+        """Whether a body that the service accepted with its CRC64 is checked; where that was ignored, MD5 follows it.
 
-        Every service refuses a body that does not match its ``Content-MD5``, whether it tells the MD5 back or not.
+        Nobody need ask of MD5: every service refuses a body that does not match its ``Content-MD5``, whether it tells
+        the MD5 back or not.
 
         Raises:
             StoreError: CRC64 was demanded and the service does not check it.
         """
-        if self.algorithm is Algorithm.MD5 or echoed:
+        if echoed:
             self._settled.set()
             return True
         if self._demanded:
@@ -120,9 +131,11 @@ class _Agreement:
 class ContainerUpload:
     """The work of one upload; ``work`` runs on several threads, which share a pool of connections and buffers."""
 
-    def __init__(self, delivery: Delivery, access: ContainerAccess, *, readers: int) -> None:
+    def __init__(self, delivery: Delivery, container: LeanContainer, *, readers: int) -> None:
         self._delivery = delivery
-        self._access = access
+        self._container = container
+        self._access = access = ContainerAccess.of(container)
+        self._stepping = threading.Lock()
         self._tls = tls_context(access.ca_file) if access.scheme == "https" else None
         self._pieces = Pieces(delivery.line, most_open=readers, most_together=_MOST_TOGETHER)
         self._for_blobs = _Agreement(access, delivery.settings.checksum)
@@ -167,6 +180,7 @@ class ContainerUpload:
                 lane = self._idle.pop()
             except IndexError:
                 lane = self._new_lane()
+            lane.wire.use(self._access)
             try:
                 yield lane
             except BaseException:
@@ -201,11 +215,35 @@ class ContainerUpload:
         if self._arrived is not None:
             self._arrived.close()
 
-    def _try_again(self, lane: _Lane, path: str, error: StoreUnreachableError, attempt: int) -> None:
+    def _try_again(self, lane: _Lane, path: str, error: _MayPass, attempt: int) -> None:
+        """Makes ready for the same request once more: after a wait, or in an older version.
+
+        Raises:
+            StoreError: it would be of no use.
+            Stopped: the transfer is ending.
+        """
         lane.wire.connection.close()
+        if isinstance(error, ApiVersionError):
+            self._step_down(lane, error)
+            return
         if isinstance(error, BusyError):
             self._delivery.line.answered()
         self._delivery.retry(path, error, attempt)
+
+    def _step_down(self, lane: _Lane, error: ApiVersionError) -> None:
+        """The store tries an older version, unless one was set; each lane follows with its next request."""
+        with self._stepping:
+            refused = lane.wire.access.api_version
+            if refused == self._access.api_version:  # nobody has stepped down since this lane asked
+                if not self._container.step_down(refused):
+                    raise error
+                self._access = ContainerAccess.of(self._container)
+                for agreement in (self._for_blobs, self._for_blocks):
+                    agreement.goes_on_in(self._access.api_version)
+                self._delivery.tally.tell(
+                    Note(f"The service does not accept API version {refused}: {self._access.api_version} is used.")
+                )
+        lane.wire.use(self._access)
 
     # -- what the target has ------------------------------------------------------------------------------------------
 
@@ -215,7 +253,7 @@ class ContainerUpload:
             try:
                 self._arrived = Arrived(self._listing(lane.wire))
                 self._presence = Presence(self._delivery, self._arrived, listed=True)
-            except (BusyError, LineError) as error:
+            except _MAY_PASS as error:
                 attempt += 1
                 self._try_again(lane, self._access.location, error, attempt)
             except StoreAccessError:
@@ -247,7 +285,7 @@ class ContainerUpload:
                 found = lane.wire.block_list(item.path, committed=False)
                 keys = [(BlockKey.decode(block.block_id), block.size_bytes) for block in found]
                 return [key for key, size_bytes in keys if key is not None and key.size_bytes == size_bytes]
-            except (BusyError, LineError) as error:
+            except _MAY_PASS as error:
                 attempt += 1
                 self._try_again(lane, item.path, error, attempt)
             except StoreAccessError:
@@ -317,15 +355,15 @@ class ContainerUpload:
         self._delivery.finish([Finished(item, sha256, "skipped", 0, fact.etag if fact is not None else None)])
         return True
 
-    def _exchange(self, loads: list[_Load], lane: _Lane) -> tuple[list[_Load], StoreUnreachableError | None]:
-        """Sends files at once and takes the answers; returns those to be sent again, and why if it is the line."""
+    def _exchange(self, loads: list[_Load], lane: _Lane) -> tuple[list[_Load], _MayPass | None]:
+        """Sends files at once and takes the answers; returns those to be sent again, and what was in the way."""
         algorithm = self._for_blobs.algorithm
         puts = [Put(load.item.path, load.data, checksum_of(load.data, algorithm), load.sha256) for load in loads]
         for load in loads:
             load.attempts += 1
         done: list[Finished] = []
         left: list[_Load] = []
-        problem: StoreUnreachableError | None = None
+        problem: _MayPass | None = None
         try:
             lane.wire.put_blobs(puts)
             for number, (load, put) in enumerate(zip(loads, puts, strict=True)):
@@ -334,7 +372,7 @@ class ContainerUpload:
                     break
                 try:
                     mark, echoed = lane.wire.accept_put(put)
-                except BusyError as error:
+                except (BusyError, ApiVersionError) as error:
                     left.append(load)
                     problem = error
                 except (StoreCorruptError, BlocksLostError) as error:
@@ -480,7 +518,7 @@ class ContainerUpload:
                     if key.checksum.algorithm is Algorithm.CRC64 and not self._for_blocks.heard(echoed=echoed):
                         continue
                 break
-            except (BusyError, LineError) as error:
+            except _MAY_PASS as error:
                 attempt += 1
                 self._try_again(lane, path, error, attempt)
             except StoreCorruptError as error:
@@ -518,7 +556,7 @@ class ContainerUpload:
                 mark = lane.wire.put_block_list(item.path, ids, sha256)
                 self._check_committed(sending, ids, lane)
                 break
-            except (BusyError, LineError) as error:
+            except _MAY_PASS as error:
                 attempt += 1
                 self._try_again(lane, item.path, error, attempt)
             except StoreCorruptError as error:

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Protocol
 
 from bridge.errors import BridgeError, DeliveryFailedError, JournalError, SourceMismatchError, StoreError
-from bridge.store._access import ContainerAccess, LeanContainer
+from bridge.store._access import LeanContainer
 from bridge.store._protocol import Abortable, Entry, PacedReads, Store
 from bridge.store.transfer._delivery import Delivery
 from bridge.store.transfer._events import EventHandler, Note, TransferItem, TransferResult
@@ -95,7 +95,7 @@ def _route(delivery: Delivery, names: Iterable[str] | None) -> _Route:
     if isinstance(delivery.target, LeanContainer):
         from bridge.store.transfer._container import ContainerUpload  # TLS, XML: sealing a folder needs none of it
 
-        return ContainerUpload(delivery, ContainerAccess.of(delivery.target), readers=readers)
+        return ContainerUpload(delivery, delivery.target, readers=readers)
     return FileCopy(delivery, names)
 
 
