@@ -44,6 +44,25 @@ _READ_ONLY = {
     "InsufficientAccountPermissions": "the account's permissions do not allow it",
     "ReadOnlyAccount": "the account is read-only",
 }
+_WRONG_TYPE = {
+    "InvalidBlobType": "a page blob or an append blob has this name",
+    "BlobArchived": "an archived blob has this name",
+    "BlobBeingRehydrated": "an archived blob has this name",
+}
+_NAMES = {"InvalidUri", "InvalidResourceName", "OutOfRangeInput"}
+_ELSEWHERE = "Deliver to another folder of the container, or to another container."
+_WHAT_TO_DO = {
+    "LeaseIdMissing": f"Have the lease broken. Or: {_ELSEWHERE[0].lower()}{_ELSEWHERE[1:]}",
+    "ContainerBeingDeleted": "Choose another container, or wait some minutes and have it made again.",
+    "BlobImmutableDueToPolicy": _ELSEWHERE,
+    "RequestBodyTooLarge": "Have the limit raised of what stands before the service: requests have up to 4 MiB.",
+    **dict.fromkeys(_WRONG_TYPE, f"Remove that blob. Or: {_ELSEWHERE[0].lower()}{_ELSEWHERE[1:]}"),
+    **dict.fromkeys(_NAMES, "The service does not take this name: deliver to a shorter folder name, or to a share."),
+    **dict.fromkeys(
+        ("AccountIsDisabled", "InsufficientAccountPermissions", "ReadOnlyAccount", "ContainerDisabled"),
+        "Ask the owner of the storage account, or choose another destination.",
+    ),
+}
 _BUSY = {"ServerBusy", "OperationTimedOut", "InternalError"}
 _CORRUPT = {"Md5Mismatch", "Crc64Mismatch", "InvalidMd5"}
 _EXISTS = {"BlobAlreadyExists", "UnauthorizedBlobOverwrite"}
@@ -67,6 +86,46 @@ def service_error(
         needs: the permissions of the SAS of which the operation needs one, as single letters.
         message: the service's own text; used to tell kinds apart and never repeated (it may quote the request).
     """
+    error = _error_of(
+        store=store,
+        path=path,
+        status=status,
+        code=code,
+        message=message,
+        headers=headers,
+        sas=sas,
+        needs=needs,
+        version=version,
+    )
+    error.fields.setdefault("fix", _what_to_do(status, code))
+    return error
+
+
+def _what_to_do(status: int, code: str) -> str:
+    """Advice for the kinds of error that have none of their own."""
+    if code in _WHAT_TO_DO:
+        return _WHAT_TO_DO[code]
+    if status == 404:
+        return "Check the address of the container."
+    if status == 413:
+        return _WHAT_TO_DO["RequestBodyTooLarge"]
+    if status < 400 or not code:
+        return "No blob service answers so: is there a proxy or a login page in between?"
+    return "If it says the same again, ask the operators of the service what it means."
+
+
+def _error_of(
+    *,
+    store: str,
+    path: str,
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str],
+    sas: SasInfo,
+    needs: str,
+    version: str,
+) -> StoreError:
     about = f"{path}: " if path else ""
     if code == "InvalidHeaderValue" and (status == 400) and _about_version(message):
         return ApiVersionError(store=store, version=version, detail="it answered InvalidHeaderValue for x-ms-version")
@@ -76,6 +135,8 @@ def service_error(
         return StoreNotFoundError(store=store, detail=about + _NOT_FOUND.get(code, f"{code or 404}"), path=path)
     if code in _READ_ONLY:
         return StoreReadOnlyError(store=store, detail=about + _READ_ONLY[code])
+    if code in _WRONG_TYPE:
+        return StoreReadOnlyError(store=store, detail=about + _WRONG_TYPE[code])
     if code in _CORRUPT:
         return StoreCorruptError(store=store, detail=f"{about}the service computed another checksum ({code})")
     if code == "ConditionNotMet" and "w" not in needs:
@@ -85,8 +146,8 @@ def service_error(
     if code in _EXISTS and (status == 409 or not _lacks(sas, needs)):
         return StoreExistsError(store=store, detail=path, path=path)
     if status in {401, 403}:
-        return _refused(store, about, code, sas, needs, moment=_service_time(headers))
-    if code in {"AccountQuotaExceeded", "InsufficientStorage"} or status == 507:
+        return _refused(store, about, sas, needs, status=status, code=code, moment=_service_time(headers))
+    if code in {"AccountQuotaExceeded", "InsufficientStorage", "StorageQuotaExceeded"} or status == 507:
         return StoreFullError(store=store, detail=f"{about}{code or status}")
     if status in BUSY or code in _BUSY:
         return StoreUnreachableError(
@@ -95,7 +156,7 @@ def service_error(
             status=status,
             retry_after_s=retry_after_s(headers.get("Retry-After")),
         )
-    return StoreError(store=store, detail=f"{about}the service answered {status} {code}".strip(), status=status)
+    return StoreError(store=store, detail=f"{about}the service answered HTTP {status} {code}".strip(), status=status)
 
 
 def _about_version(message: str) -> bool:
@@ -108,7 +169,10 @@ def _lacks(sas: SasInfo, needs: str) -> bool:
     return bool(needs) and all(sas.allows(letter) is False for letter in needs)
 
 
-def _refused(store: str, about: str, code: str, sas: SasInfo, needs: str, *, moment: datetime) -> StoreAccessError:
+def _refused(
+    store: str, about: str, sas: SasInfo, needs: str, *, status: int, code: str, moment: datetime
+) -> StoreAccessError:
+    answer = f"{status} {code}".strip()
     if (outside := _outside_its_time(sas, moment)) is not None:
         return SasExpiredError(store=store, detail=outside)
     if _lacks(sas, needs) or code == "AuthorizationPermissionMismatch":
@@ -133,13 +197,13 @@ def _refused(store: str, about: str, code: str, sas: SasInfo, needs: str, *, mom
         case "AuthorizationFailure":
             return SasError(
                 store=store,
-                detail=f"{about}the service refuses it ({code}): it belongs to another container or account, or the"
+                detail=f"{about}the service refuses it ({answer}): it belongs to another container or account, or the"
                 " account's network rules do not let this machine in",
             )
         case _:
             return SasError(
                 store=store,
-                detail=f"the service refuses its signature ({code or 403}):"
+                detail=f"the service refuses its signature ({answer}):"
                 " it belongs to another container or account, its key was changed, or it was not copied whole",
             )
 

@@ -34,7 +34,6 @@ _RECEIVE_BYTES = 64 << 10
 _RECEIVE_AT_ONCE = 256 << 10  # of a long body: how much one call of the system waits for
 _SEND_FOR_S = 1.0  # how long one call of the system may take: after that the rate is looked at again
 _UNSENT_BYTES = 1 << 20  # how much the system may hold back for a slow line: a new rate cannot reach it
-_IDLE_S = 1.0
 
 
 class WireError(OSError):
@@ -102,8 +101,8 @@ class Connection:
         self._socket: socket.socket | None = None
         self._received = bytearray()
         self._closing = False
+        self._cut_short = False
         self._waits_by_itself = False
-        self._used_at = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -128,7 +127,7 @@ class Connection:
             if self._socket is None:
                 raise self._broken(error) from error
             # A service that refuses answers before it has read the body, and closes: the answer may be waiting.
-            self._closing = True
+            self._closing = self._cut_short = True
         except (OSError, ValueError) as error:
             raise self._broken(error) from error
 
@@ -190,6 +189,8 @@ class Connection:
         """
         try:
             status, headers = self._receive_final_head()
+            if self._cut_short and status < 300:
+                raise ValueError("the service said yes before it had taken the request")
             response = Response(status, headers, self._receive_body(status, headers))
         except (OSError, ValueError, IndexError) as error:
             raise self._broken(error) from error
@@ -197,7 +198,6 @@ class Connection:
         return response
 
     def _answered(self, response: Response) -> None:
-        self._used_at = time.monotonic()
         if response.headers.get(b"connection", b"").lower() == b"close":
             self._closing = True
 
@@ -251,7 +251,6 @@ class Connection:
         Raises:
             WireError: cut, or silent for the time-out.
         """
-        self._used_at = time.monotonic()
         if self._received:
             size = min(len(self._received), len(buffer))
             buffer[:size] = self._received[:size]
@@ -403,11 +402,11 @@ class Connection:
             raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} opens no tunnel: {words}")
 
     def _gone_stale(self) -> bool:
-        """Whether the service has closed a connection that was idle; that is no failure."""
-        idle_s = time.monotonic() - self._used_at
-        if self._socket is None or idle_s < _IDLE_S or self._received:
+        """Whether the service has closed a connection while nothing was asked, which is no failure; or has answered
+        what nobody has asked, which must not be taken for the next answer (RFC 9112, section 9.2)."""
+        if self._socket is None:
             return False
-        return bool(select.select([self._socket], [], [], 0)[0])
+        return bool(self._received) or bool(select.select([self._socket], [], [], 0)[0])
 
     def _broken(self, error: Exception) -> WireError:
         self.close()
@@ -420,7 +419,7 @@ class Connection:
     def close(self) -> None:
         connected, self._socket = self._socket, None
         self._received.clear()
-        self._closing = False
+        self._closing = self._cut_short = False
         if connected is not None:
             with suppress(OSError):
                 connected.close()

@@ -15,7 +15,7 @@ import pytest
 from bridge.errors import DeliveryFailedError, StoreAccessError, StoreCorruptError, StoreError, StoreUnreachableError
 from bridge.secrets import Secret
 from bridge.store import StoreSettings, open_store, parse_destination
-from bridge.store.transfer import Repairing, Retrying, TransferEvent, TransferItem, TransferSettings, transfer
+from bridge.store.transfer import Note, Repairing, Retrying, TransferEvent, TransferItem, TransferSettings, transfer
 from bridge.store.transfer._container import ContainerUpload
 from tests.support.scripted_service import EMPTY_LISTING, Answer, Request, ScriptedService, block_list
 from tests.support.transfer_lab import MIB, SAS, container, made_up, opened
@@ -290,3 +290,183 @@ def test_a_service_that_quotes_the_request_does_not_get_the_sas_into_an_error_of
             assert "c2VjcmV0" not in f"{shown} {failure.value!r} {failure.value.fields}"
     assert len(asked) >= len(tries)
     assert all("c2VjcmV0" in target for target in asked), "each answer had the signature in it"
+
+
+# -- what a service says of itself -------------------------------------------------------------------------------------
+
+
+def listing(blobs: str = "", marker: str = "") -> Answer:
+    text = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"
+    return Answer(200, body=text.encode())
+
+
+@pytest.mark.parametrize("marker", ["the same", "another one each time"])
+def test_a_listing_without_an_end_ends_the_delivery(marker: str) -> None:
+    asked = 0
+
+    def endless(request: Request) -> Answer | None:
+        nonlocal asked
+        if "comp=list&" not in request.target:
+            return None
+        asked += 1
+        return listing(marker="m" if marker == "the same" else f"m{asked}")
+
+    with ScriptedService(endless) as service, pytest.raises(DeliveryFailedError, match="listing has no end"):
+        transfer(made_up({"a": 1000}), container(service.port), [TransferItem("a", 1000)])
+
+
+def test_a_listing_may_have_pages_without_a_blob() -> None:
+    def paged(request: Request) -> Answer | None:
+        if "comp=list&" not in request.target:
+            return None
+        page = int(request.target.partition("marker=")[2].partition("&")[0] or "0")
+        return listing(marker=str(page + 1) if page < 500 else "")
+
+    with ScriptedService(paged) as service:
+        result = transfer(made_up({"a": 1000}), container(service.port), [TransferItem("a", 1000)])
+    assert result.copied == 1
+
+
+@pytest.mark.parametrize("size", ["\xb2", "-1", "9" * 5000, "18446744073709551616", "0x10", ""])
+def test_a_listed_size_that_cannot_be_counts_as_nothing_there(size: str) -> None:
+    def strange(request: Request) -> Answer | None:
+        listed = f"<Blob><Name>west/a</Name><Properties><Content-Length>{size}</Content-Length></Properties></Blob>"
+        return listing(listed) if "comp=list&" in request.target else None
+
+    with ScriptedService(strange) as service:
+        result = transfer(made_up({"a": 1000}), container(service.port), [TransferItem("a", 1000)])
+    assert result.copied == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, body=b"<html>log in here"),
+        listing(
+            "<Blob><Name>west/a</Name><Properties><Content-Length>1000</Content-Length><Content-MD5>abc</Content-MD5>"
+            "</Properties></Blob>"
+        ),
+    ],
+    ids=["a login page", "an MD5 that is none"],
+)
+def test_a_listing_that_is_none_is_named(answer: Answer) -> None:
+    with ScriptedService(lambda request: answer if "comp=list&" in request.target else None) as service:
+        with pytest.raises(DeliveryFailedError, match="its listing is not understood") as failure:
+            transfer(made_up({"a": 1000}), container(service.port), [TransferItem("a", 1000)])
+    assert "login page" in failure.value.advice
+
+
+@pytest.mark.parametrize("size", [1000, 9 * MIB], ids=["one request", "blocks"])
+@pytest.mark.parametrize(
+    ("status", "code", "says", "advises"),
+    [
+        (412, "LeaseIdMissing", "holds a lease", "lease broken"),
+        (409, "BlobImmutableDueToPolicy", "immutable", "another folder"),
+        (409, "InvalidBlobType", "page blob", "Remove that blob"),
+        (409, "BlobArchived", "archived", "Remove that blob"),
+        (403, "AuthorizationPermissionMismatch", "Write or Create", "new SAS"),
+        (403, "InsufficientAccountPermissions", "permissions", "owner of the storage account"),
+        (403, "AuthenticationFailed", "SAS", "SAS token again"),
+        (404, "ContainerNotFound", "no such container", "address"),
+        (409, "ContainerBeingDeleted", "being deleted", "another container"),
+        (413, "RequestBodyTooLarge", "413", "limit raised"),
+        (413, "", "413", "limit raised"),
+        (400, "OutOfRangeInput", "OutOfRangeInput", "name"),
+        (507, "", "no space left", "Free space"),
+        (501, "NotImplemented", "501", "operators of the service"),
+        (302, "", "302", "login page"),
+    ],
+)
+def test_a_refusal_is_told_in_words_with_what_to_do_next(
+    size: int, status: int, code: str, says: str, advises: str
+) -> None:
+    def refuse(request: Request) -> Answer | None:
+        return Answer(status, {"x-ms-error-code": code}) if request.method == "PUT" else None
+
+    with ScriptedService(refuse) as service, pytest.raises(DeliveryFailedError) as failure:
+        transfer(made_up({"a": size}), container(service.port), [TransferItem("a", size)])
+    assert says in str(failure.value)
+    advice = failure.value.advice
+    assert advises in advice
+    assert advice.count("same command again") == 1
+    assert advice[0].isupper()
+    assert "share" not in advice or "SAS" not in str(failure.value), "a SAS has no user name and no password"
+
+
+@pytest.mark.parametrize("refused", ["GET", "PUT"])
+def test_a_sas_that_has_ended_by_the_services_clock_is_named_so(refused: str) -> None:
+    def late(request: Request) -> Answer | None:
+        headers = {"x-ms-error-code": "AuthenticationFailed", "Date": "Fri, 01 Jan 2100 00:00:00 GMT"}
+        return Answer(403, headers) if request.method == refused else None
+
+    events: list[TransferEvent] = []
+    with ScriptedService(late) as service, pytest.raises(DeliveryFailedError, match="it expired at 2099") as failure:
+        transfer(made_up({"a": 10}), container(service.port), [TransferItem("a", 10)], on_event=events.append)
+    assert "new SAS" in failure.value.advice
+    assert not [event for event in events if isinstance(event, Note)], "that it may not list is not what is wrong"
+
+
+# -- answers that come too early, twice, or in bits --------------------------------------------------------------------
+
+
+def test_a_yes_to_a_request_that_was_not_taken_is_none() -> None:
+    def too_early(connection: socket.socket) -> None:
+        connection.sendall(b'HTTP/1.1 201 Created\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n')
+        connection.shutdown(socket.SHUT_RD)
+
+    with raw_service(too_early) as (port, heads), pytest.raises(DeliveryFailedError) as failure:
+        transfer(
+            made_up({"a": 4 * MIB}),
+            container(port),
+            [TransferItem("a", 4 * MIB)],
+            settings=TransferSettings(checksum="md5", give_up_after_s=1.0, first_back_off_s=0.1),
+        )
+    assert isinstance(failure.value.__cause__, StoreUnreachableError)
+    assert len(heads) > 1, "it was tried again"
+
+
+def test_an_answer_that_comes_twice_is_not_taken_for_that_of_the_next_request() -> None:
+    """The second file is refused; the first one's second yes stands in the line before that."""
+    server = socket.create_server(("127.0.0.1", 0))
+    yes = b'HTTP/1.1 201 Created\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n'
+    puts: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError), connection.makefile("rb") as incoming:
+            while line := incoming.readline():
+                length = 0
+                while (header := incoming.readline()).strip():
+                    if header.lower().startswith(b"content-length:"):
+                        length = int(header.partition(b":")[2])
+                incoming.read(length)
+                if line.startswith(b"GET"):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(EMPTY_LISTING))
+                    connection.sendall(EMPTY_LISTING)
+                    continue
+                puts.append(line.split(b"?")[0])
+                if b"/west/a?" in line:
+                    connection.sendall(yes + yes)
+                else:
+                    refusal = b"HTTP/1.1 507 Full\r\nContent-Length: 0\r\n\r\n"
+                    connection.sendall(refusal)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        with pytest.raises(DeliveryFailedError, match="no space left"):
+            transfer(
+                made_up({"a": 1000, "b": 1000}),
+                container(server.getsockname()[1]),
+                [TransferItem("a", 1000)],
+                last=[TransferItem("b", 1000)],
+                settings=TransferSettings(checksum="md5", connections=1),
+            )
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+    assert puts == [b"PUT /account/container/west/a", b"PUT /account/container/west/b"]

@@ -16,20 +16,18 @@ from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
 from bridge.errors import (
-    ApiVersionError,
-    StoreAccessError,
-    StoreAuthenticationError,
     StoreCorruptError,
     StoreError,
-    StoreFullError,
     StoreNotFoundError,
     StorePermissionError,
     StoreReadOnlyError,
     StoreUnreachableError,
 )
 from bridge.store._access import ContainerAccess
+from bridge.store._container_errors import service_error
 from bridge.store._protocol import Buffer
 from bridge.store._rate import RateLimiter
+from bridge.store._sas import describe_sas
 from bridge.store._wire import (
     BUSY,
     USER_AGENT,
@@ -174,7 +172,7 @@ class BlobWire:
             response = self._receive(path, writing=False)
         except StoreNotFoundError:
             return []
-        with self._understood(path):
+        with self._understood(f"{path}: the list of its blocks"):
             return _blocks(response.body)
 
     def list_page(self, marker: str) -> tuple[list[Fact], str]:
@@ -185,15 +183,17 @@ class BlobWire:
             query += f"&marker={quote(marker, safe='')}"
         target = f"{quote(self.access.container_path)}?{query}&{self.access.sas.reveal()}"
         self._send([self._head("GET", target)], payload=False)
-        root = self._xml("", self._receive("", writing=False))
-        facts = [fact for blob in root.iter("Blob") if (fact := self._fact(blob)) is not None]
+        response = self._receive("", writing=False)
+        with self._understood("its listing"):
+            root = ElementTree.fromstring(response.body.removeprefix(b"\xef\xbb\xbf"), forbid_dtd=True)
+            facts = [fact for blob in root.iter("Blob") if (fact := self._fact(blob)) is not None]
         return facts, root.findtext("NextMarker") or ""
 
     def _fact(self, blob: ElementTree.Element) -> Fact | None:  # type: ignore[name-defined,unused-ignore]
         name = blob.findtext("Name") or ""
         size = blob.findtext("Properties/Content-Length") or ""
         start = f"{self.access.root}/" if self.access.root else ""
-        if not name.startswith(start) or not size.isdigit():
+        if not name.startswith(start) or not _is_size(size):
             return None
         md5 = blob.findtext("Properties/Content-MD5")
         etag = blob.findtext("Properties/Etag")
@@ -227,17 +227,15 @@ class BlobWire:
             raise self._refusal(path, response, writing=writing)
         return response
 
-    def _xml(self, path: str, response: Response) -> ElementTree.Element:  # type: ignore[name-defined,unused-ignore]
-        with self._understood(path):
-            return ElementTree.fromstring(response.body.removeprefix(b"\xef\xbb\xbf"), forbid_dtd=True)
-
     @contextmanager
-    def _understood(self, path: str) -> Iterator[None]:
+    def _understood(self, what: str) -> Iterator[None]:
         try:
             yield
         except (ElementTree.ParseError, DefusedXmlException, ValueError) as error:
             raise StoreError(
-                store=self.access.location, detail=f"{path}: the answer is not understood ({error})", fix=""
+                store=self.access.location,
+                detail=f"{what} is not understood ({error})",
+                fix="No blob service answers so: is there a proxy or a login page in between?",
             ) from error
 
     def _check_echo(self, path: str, checksum: BlockChecksum, response: Response) -> bool:
@@ -267,40 +265,30 @@ class BlobWire:
         words = f"{path}: " if path else ""
         words += f"HTTP {response.status} {code}".strip()
         where = {"store": self.access.location, "detail": words, "path": path}
-        status = response.status
-        if status in BUSY:
+        if response.status in BUSY:
             return BusyError(**where, retry_after_s=retry_after_s(response.header("retry-after")))
-        if code == "InvalidHeaderValue" and re.search(r"(?i)x-ms-version|api.version", response.body.decode("latin-1")):
-            return ApiVersionError(**where, version=self.access.api_version)
         if code in {"Md5Mismatch", "Crc64Mismatch"} or "contentmd5" in text.lower().replace("-", ""):
             return StoreCorruptError(**where)
-        if code in {"InvalidBlockList", "InvalidBlockId"} and "list" in code.lower():
+        if code == "InvalidBlockList":
             return BlocksLostError(**where)
         if code in {"InvalidBlobOrBlock", "InvalidBlockId"}:
             return ForeignBlocksError(**where)
-        return self._lasting(status, code, where, writing=writing)
-
-    def _lasting(self, status: int, code: str, where: dict[str, str], *, writing: bool) -> StoreError:
-        if status == 507 or code in {"InsufficientStorage", "AccountQuotaExceeded", "StorageQuotaExceeded"}:
-            return StoreFullError(**where)
-        if (
-            code in {"AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation"}
-            or status == 401
-        ):
-            return StoreAuthenticationError(**where, fix="Check the SAS: is it for this container, and not expired?")
-        if code in {"AuthorizationPermissionMismatch", "AuthorizationResourceTypeMismatch"}:
-            return (StoreReadOnlyError if writing else StorePermissionError)(
-                **where, fix="Use a SAS for this container that allows it (read, write, create and list)."
-            )
-        if status in {403, 409, 412} and writing:
-            return StoreReadOnlyError(**where, fix="The container or blob is locked, leased or not yours to change.")
-        if status == 403:
-            return StoreAccessError(**where, fix="Check the SAS and the service's network rules.")
-        if status == 404:
-            return StoreNotFoundError(**where, fix="Check the container's address.")
-        if status < 400:
-            return StoreError(**where, fix="No blob service answers so: is there a proxy or a login page in between?")
-        return StoreError(**where, fix="")
+        error = service_error(
+            store=self.access.location,
+            path=path,
+            status=response.status,
+            code=code,
+            message=response.body.decode("utf-8", "replace"),
+            headers={"Date": response.header("date") or ""},
+            sas=describe_sas(self.access.sas),
+            needs="wc" if writing else "r" if path else "l",
+            version=self.access.api_version,
+        )
+        if isinstance(error, StoreUnreachableError):
+            return BusyError(**where)
+        if writing and isinstance(error, StorePermissionError):  # it may have been otherwise until now
+            return StoreReadOnlyError(store=self.access.location, detail=error.fields["detail"], fix=error.advice)
+        return error
 
 
 def _blocks(body: bytes) -> list[StagedBlock]:
@@ -319,12 +307,16 @@ def _blocks(body: bytes) -> list[StagedBlock]:
         parents.pop()
         if element.tag == "Block":
             name, size = element.findtext("Name"), element.findtext("Size")
-            if name is None or size is None or not (size.isascii() and size.isdigit() and len(size) < 19):
+            if name is None or size is None or not _is_size(size):
                 raise ValueError("a block without a name or a size")
             blocks.append(StagedBlock(name, int(size)))
             if parents:
                 parents[-1].clear()
     return blocks
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _mark(response: Response) -> str | None:

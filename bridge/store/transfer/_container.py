@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from bridge.errors import (
     ApiVersionError,
+    SasExpiredError,
     StoreAccessError,
     StoreCorruptError,
     StoreError,
@@ -41,6 +42,7 @@ from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS, Checksu
 _MOST_TOGETHER = 32
 _MOST_REPAIRS = 3
 _MOST_HOLES = 1000
+_MOST_EMPTY_PAGES = 1000  # a service may answer with some: it looks through so many names at a time
 _FIRST_BYTES = 256 << 10  # the piece that finds out which checksum the service knows may have to be sent twice
 _CRC64_SINCE = "2019-02-02"
 
@@ -256,6 +258,8 @@ class ContainerUpload:
             except _MAY_PASS as error:
                 attempt += 1
                 self._try_again(lane, self._access.location, error, attempt)
+            except SasExpiredError:
+                raise
             except StoreAccessError:
                 # A write-only SAS is ordinary: then the journal remembers.
                 self._delivery.tally.tell(
@@ -266,12 +270,20 @@ class ContainerUpload:
         self._delivery.line.answered()
 
     def _listing(self, wire: BlobWire) -> Iterator[Fact]:
-        marker = ""
+        marker, empty = "", 0
         while True:
-            facts, marker = wire.list_page(marker)
+            facts, following = wire.list_page(marker)
             yield from facts
-            if not marker:
+            if not following:
                 return
+            empty = 0 if facts else empty + 1
+            if following == marker or empty > _MOST_EMPTY_PAGES:
+                raise StoreError(
+                    store=self._access.location,
+                    detail="its listing has no end",
+                    fix="No blob service answers so: is there a proxy or a login page in between?",
+                )
+            marker = following
 
     def _sha256_there(self, item: TransferItem, lane: _Lane) -> str | None:
         assert self._presence is not None  # noqa: S101 - set before any task is taken

@@ -185,9 +185,16 @@ class _Run:
             store=self._delivery.target.location,
             source=self._delivery.source.location,
             detail=str(error),
-            fix=f"{error.advice} Then run the same command again: what has arrived is kept and not sent again.".strip(),
+            fix=_and_then_again(error.advice),
             cause=error.name,
         )
+
+
+def _and_then_again(advice: str) -> str:
+    if "same command again" in advice:
+        return advice
+    again = "un the same command again: what has arrived is kept and not sent again."
+    return f"{advice} Then r{again}" if advice else f"R{again}"
 
 
 def _as_item(item: TransferItem | Entry) -> TransferItem:
