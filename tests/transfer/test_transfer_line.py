@@ -32,9 +32,11 @@ from bridge.store.transfer import (
     TransferJournal,
     TransferSettings,
     Unpaused,
+    _line,
     parse_rate,
     transfer,
 )
+from bridge.store.transfer._line import DEFAULT_CONNECTIONS, Line
 from bridge.store.transfer._tally import Tally
 from tests.support.range_service import RangeService
 from tests.support.samba import Samba
@@ -464,6 +466,83 @@ def test_the_sas_is_in_the_request_and_nowhere_in_what_is_told() -> None:
         transfer(made_up({"a": 10}), container(service.port), [TransferItem("a", 10)], on_event=events.append)
     assert "sig=c2VjcmV0" in service.requests[-1].target
     assert "c2VjcmV0" not in f"{failure.value} {failure.value.__cause__} {events}"
+
+
+# -- a line that slows -------------------------------------------------------------------------------------------------
+
+
+def test_a_line_that_slows_is_met_with_fewer_connections_and_one_that_recovers_with_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_line, "_PIECE_S", 0.5)
+    monkeypatch.setattr(_line, "_SLOW_S", 1.0)
+    monkeypatch.setattr(_line, "_GROW_AFTER_S", 0.05)
+    slow = False
+    connections: list[int] = []
+    low: list[int] = []
+
+    def crawl(request: Request) -> None:
+        if slow and "comp=block&" in request.target:
+            time.sleep(1.2)
+
+    def follow(event: TransferEvent) -> None:
+        nonlocal slow
+        if isinstance(event, Progress):
+            connections.append(event.connections)
+            if event.connections > DEFAULT_CONNECTIONS and not low:
+                slow = True
+            elif slow and event.connections == 1:
+                low.append(len(connections))
+                slow = False
+
+    size = 300 * MIB
+    with ScriptedService(crawl) as service:
+        result = transfer(
+            made_up({"a.zip": size}),
+            container(service.port),
+            [TransferItem("a.zip", size)],
+            settings=TransferSettings(policy=LinePolicy(600_000_000)),
+            on_event=follow,
+        )
+        sent = sum(request.body_bytes for request in service.requests if "comp=block&" in request.target)
+    assert low, "it came down to one connection"
+    assert max(connections[low[0] :]) > 1, "and went up again"
+    assert (result.retries, sent) == (0, size), "no work is lost"
+
+
+def test_a_number_of_connections_that_was_set_is_used_again_after_failures() -> None:
+    now = 0.0
+    line = Line(TransferSettings(connections=6), lambda event: None, monotonic=lambda: now)
+    for _ in range(3):
+        now += 1
+        line.failed(OSError("cut"), attempt=1)
+    assert line.connections == 1
+    for _ in range(100):
+        now += 1
+        line.confirmed(took_s=0.1)
+    assert line.connections == 6
+
+
+def test_connections_that_crawl_together_are_one_event_and_a_number_that_was_set_is_kept() -> None:
+    now = 0.0
+    lines = [
+        Line(TransferSettings(connections=number), lambda event: None, monotonic=lambda: now) for number in (None, 4)
+    ]
+
+    def confirmed(took_s: float) -> list[int]:
+        for line in lines:
+            line.confirmed(took_s)
+        return [line.connections for line in lines]
+
+    now = 100
+    assert [confirmed(took_s=60) for _ in range(4)][-1] == [2, 4]
+    now = 130
+    assert confirmed(took_s=60) == [2, 4], "it had begun before they became fewer"
+    now = 170
+    assert confirmed(took_s=60) == [1, 4]
+    now = 300
+    assert confirmed(took_s=12) == [1, 4], "neither too slow nor with room for one more"
+    assert confirmed(took_s=1) == [2, 4]
 
 
 # -- TLS and proxies

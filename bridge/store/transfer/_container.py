@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -376,6 +377,7 @@ class ContainerUpload:
         done: list[Finished] = []
         left: list[_Load] = []
         problem: _MayPass | None = None
+        begun = time.monotonic()
         try:
             lane.wire.put_blobs(puts)
             for number, (load, put) in enumerate(zip(loads, puts, strict=True)):
@@ -401,7 +403,7 @@ class ContainerUpload:
         except LineError as error:
             left, problem = loads, error
         finally:
-            self._confirm(done)
+            self._confirm(done, time.monotonic() - begun)
         return left, problem
 
     def _to_repair(self, load: _Load, error: StoreCorruptError) -> _Load:
@@ -411,9 +413,9 @@ class ContainerUpload:
         load.status = "repaired"
         return load
 
-    def _confirm(self, done: list[Finished]) -> None:
+    def _confirm(self, done: list[Finished], took_s: float) -> None:
         if done:
-            self._delivery.line.confirmed()
+            self._delivery.line.confirmed(took_s)
             self._delivery.tally.confirmed(sum(finished.item.size_bytes for finished in done))
             self._delivery.finish(done)
 
@@ -525,6 +527,7 @@ class ContainerUpload:
                     self._clear(sending, foreign, lane)
                     foreign = None
                 with self._for_blocks.asked():
+                    begun = time.monotonic()
                     key = BlockKey(offset, len(piece), checksum_of(piece, self._for_blocks.algorithm))
                     echoed = lane.wire.put_block(path, key.encode(), piece, key.checksum)
                     if key.checksum.algorithm is Algorithm.CRC64 and not self._for_blocks.heard(echoed=echoed):
@@ -547,7 +550,7 @@ class ContainerUpload:
         sending.ids[offset] = key.encode()
         if self._delivery.journal is not None:
             self._delivery.journal.record_block(path, key)
-        self._delivery.line.confirmed()
+        self._delivery.line.confirmed(time.monotonic() - begun)
         self._delivery.tally.confirmed(len(piece))
         return self._pieces.sent(sending)
 

@@ -231,10 +231,11 @@ class FileCopy:
                     while done < item.size_bytes:
                         part = buffer[: min(item.size_bytes - done, len(buffer))]
                         self._delivery.fill(item, reader, part, digest)
+                        begun = time.monotonic()
                         self._write(writer, part)
                         done += len(part)
                         self._delivery.tally.confirmed(len(part))
-                        self._delivery.line.confirmed()
+                        self._delivery.line.confirmed(time.monotonic() - begun)
                         counted = done
                         self._delivery.line.pause_if_quiet()
                     self._expect_digest(item, digest.hexdigest(), taken_up=start > 0)

@@ -19,6 +19,7 @@ MOST_CONNECTIONS = 8
 _GROW_AFTER_S = 3.0
 _POLICY_EVERY_S = 1.0
 _PIECE_S = 8.0  # a piece in flight should not be longer: it is what a cut costs
+_SLOW_S = 2 * _PIECE_S  # the smallest pieces take longer where too many connections share a slow line
 _SMALLEST_PIECE = 256 << 10
 USUAL_PIECE = 4 * MIB
 
@@ -144,16 +145,31 @@ class Line:
 
     # -- what works and what fails ------------------------------------------------------------------------------------
 
-    def confirmed(self) -> None:
-        """The target has acknowledged something."""
+    def confirmed(self, took_s: float | None = None) -> None:
+        """The target has acknowledged something; content came ``took_s`` after its first byte went out.
+
+        A line that slows makes the pieces smaller first (``piece_bytes``), then the connections fewer: many that crawl
+        would run into time-outs, each of which costs what it had in flight. One more is tried only where there is room.
+        """
         now = self._monotonic()
         with self._lock:
             self._failing_since = None
             self._ever_answered = True
-            slow_enough = now - self._changed_at > _GROW_AFTER_S * self._allowed
-            if self._settings.connections is None and slow_enough and self._allowed < self._most:
+            if took_s is None:
+                return
+            since_change_s = now - self._changed_at
+            if took_s > _SLOW_S:
+                # What was under way at the last change says nothing of it; a number that was set is kept.
+                if since_change_s >= took_s and self._settings.connections is None:
+                    self._halve(now)
+            elif took_s <= _PIECE_S and since_change_s > _GROW_AFTER_S * self._allowed and self._allowed < self._most:
                 self._allowed += 1
                 self._changed_at = now
+
+    def _halve(self, now: float) -> None:
+        if self._allowed > 1:
+            self._allowed //= 2
+            self._changed_at = now
 
     def answered(self) -> None:
         """The target has said something, be it no."""
@@ -176,9 +192,8 @@ class Line:
             if not self._ever_answered:
                 patience_s = min(patience_s, settings.connect_give_up_after_s)
             # Several connections that drop together are one event, not several halvings.
-            if now - self._changed_at > 0.5 and self._allowed > 1:
-                self._allowed = max(1, self._allowed // 2)
-                self._changed_at = now
+            if now - self._changed_at > 0.5:
+                self._halve(now)
         if silent_s > patience_s:
             raise StoreUnreachableError(
                 store=error.fields.get("store", "") if hasattr(error, "fields") else "",
