@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,14 @@ def test_what_only_cannot_be_opened_is_not_taken_for_damaged(tmp_path: Path) -> 
         holder.close()
     assert path.exists()
     assert not (tmp_path / "journal.sqlite.damaged").exists()
+
+
+def test_a_journal_that_another_process_holds_is_told_as_that(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    TransferJournal(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(JournalError, match="locked") as failure:
+            TransferJournal(path)
+    assert "Another process" in failure.value.advice
+    assert "permissions" not in failure.value.advice

@@ -194,4 +194,6 @@ def _is_damaged(error: sqlite3.Error) -> bool:
 def _fix_for(error: sqlite3.Error | OSError) -> str:
     if isinstance(error, sqlite3.Error) and _is_damaged(error):
         return "Run the same command again: the file is then moved aside, and the target asked what it has."
+    if isinstance(error, sqlite3.Error) and primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return "Another process is using it: wait until that has ended, then run the same command again."
     return "Check the folder's permissions, then run it again."
