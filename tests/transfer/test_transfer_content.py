@@ -53,15 +53,17 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def stores(azurite: Azurite, samba: Samba, tmp_path: Path) -> Iterator[dict[str, Store]]:
     name = azurite.new_container()
-    made: dict[str, Store] = {
-        "folder": FolderStore(tmp_path / "folder"),
-        "share": opened_store(
-            parse_destination(samba.url("bundles") + f"/{tmp_path.name}-{name}"), credential=samba.credential
-        ),
-        "container": opened_store(parse_destination(azurite.container_url(name) + "/west"), sas=azurite.sas(name)),
-    }
+    made: dict[str, Store] = {}
+    for which in ("", "another "):
+        place = which.strip() or "west"
+        made[f"{which}folder"] = FolderStore(tmp_path / place)
+        share = samba.url("bundles", f"{tmp_path.name}-{name}-{place}")
+        made[f"{which}share"] = opened_store(parse_destination(share), credential=samba.credential)
+        blobs = f"{azurite.container_url(name)}/{place}"
+        made[f"{which}container"] = opened_store(parse_destination(blobs), sas=azurite.sas(name))
     yield made
     made["folder"].close()
+    made["another folder"].close()
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,9 @@ def stores(azurite: Azurite, samba: Samba, tmp_path: Path) -> Iterator[dict[str,
         ("folder", "container"),
         ("container", "share"),
         ("share", "folder"),
+        ("folder", "another folder"),
+        ("share", "another share"),
+        ("container", "another container"),
     ],
 )
 def test_every_direction_gives_the_same_bytes_and_digests(

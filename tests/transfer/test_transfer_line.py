@@ -359,6 +359,45 @@ def test_a_busy_service_is_left_alone_for_as_long_as_it_asks() -> None:
     assert retry.path == "a.log"
 
 
+def test_what_is_being_retried_stands_in_the_progress_until_it_has_arrived() -> None:
+    refused = threading.Event()
+    shown: list[tuple[str, ...]] = []
+
+    def busy(request: Request) -> Answer | None:
+        if request.method == "PUT" and "/a.log" in request.target and not refused.is_set():
+            refused.set()
+            return Answer(503, {"Retry-After": "1"})
+        return None
+
+    def follow(event: TransferEvent) -> None:
+        if isinstance(event, Progress):
+            shown.append(event.retrying)
+
+    with ScriptedService(busy) as service:
+        items = [TransferItem("a.log", 1000)]
+        transfer(made_up({"a.log": 1000}), container(service.port), items, on_event=follow)
+    assert ("a.log",) in shown
+    assert shown[-1] == ()
+
+
+def test_the_wait_after_a_failure_doubles_differs_by_chance_and_is_never_shorter_than_the_service_asks() -> None:
+    chance = 0.0
+    settings = TransferSettings(first_back_off_s=1.0, longest_back_off_s=30.0)
+    line = Line(settings, lambda event: None, monotonic=lambda: 0.0, jitter=lambda: chance)
+
+    def wait_s(attempt: int, asked_s: float | None = None) -> float:
+        return line.failed(OSError("cut"), attempt, asked_s)
+
+    shortest = [wait_s(attempt) for attempt in (1, 2, 3, 4, 100)]
+    chance = 1.0
+    longest = [wait_s(attempt) for attempt in (1, 2, 3, 4, 100)]
+    assert shortest == [0.5, 1.0, 2.0, 4.0, 15.0]
+    assert longest == [1.0, 2.0, 4.0, 8.0, 30.0]
+    assert wait_s(1, asked_s=7.0) == 7.0
+    chance = 0.0
+    assert len({Line(settings, lambda event: None).failed(OSError("cut"), 3) for _ in range(20)}) > 1
+
+
 def test_fewer_connections_are_used_after_failures() -> None:
     failing = True
 
