@@ -22,6 +22,7 @@ from bridge.errors import (
 from bridge.store._access import ContainerAccess, LeanContainer
 from bridge.store._buffers import aligned_buffer
 from bridge.store._wire import tls_context
+from bridge.store.transfer._agreement import Agreement
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._blob_wire import (
     BlobWire,
@@ -38,14 +39,13 @@ from bridge.store.transfer._events import FileStatus, Note, TransferItem
 from bridge.store.transfer._line import USUAL_PIECE
 from bridge.store.transfer._pieces import Pieces, Sending
 from bridge.store.transfer._presence import Presence
-from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS, Checksum
+from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS
 
 _MOST_TOGETHER = 32
 _MOST_REPAIRS = 3
 _MOST_HOLES = 1000
 _MOST_EMPTY_PAGES = 1000  # a service may answer with some: it looks through so many names at a time
 _FIRST_BYTES = 256 << 10  # the piece that finds out which checksum the service knows may have to be sent twice
-_CRC64_SINCE = "2019-02-02"
 
 _MayPass = BusyError | LineError | ApiVersionError
 _MAY_PASS = (BusyError, LineError, ApiVersionError)
@@ -76,61 +76,6 @@ class _Lane:
         return self.buffer[:size_bytes]
 
 
-class _Agreement:
-    """Which checksum the service checks for one kind of request, found out with the first one."""
-
-    def __init__(self, access: ContainerAccess, chosen: Checksum) -> None:
-        self.algorithm = Algorithm.MD5 if chosen == "md5" else Algorithm.CRC64
-        self._location = access.location
-        self._demanded = chosen == "crc64"
-        self._asking = threading.Lock()
-        self._settled = threading.Event()
-        if chosen == "md5":
-            self._settled.set()
-        self.goes_on_in(access.api_version)
-
-    def goes_on_in(self, api_version: str) -> None:
-        """What follows is asked in this version: one from before CRC64 is not asked for it."""
-        if api_version < _CRC64_SINCE and not self._demanded:
-            self.algorithm = Algorithm.MD5
-            self._settled.set()
-
-    @property
-    def settled(self) -> bool:
-        return self._settled.is_set()
-
-    @contextmanager
-    def asked(self) -> Iterator[None]:
-        """Lets one thread find out alone; the others wait for its answer."""
-        if self.settled:
-            yield
-            return
-        with self._asking:
-            yield
-
-    def heard(self, *, echoed: bool) -> bool:
-        """Whether a body that the service accepted with its CRC64 is checked; where that was ignored, MD5 follows it.
-
-        Nobody need ask of MD5: every service refuses a body that does not match its ``Content-MD5``, whether it tells
-        the MD5 back or not.
-
-        Raises:
-            StoreError: CRC64 was demanded and the service does not check it.
-        """
-        if echoed:
-            self._settled.set()
-            return True
-        if self._demanded:
-            raise StoreError(
-                store=self._location,
-                detail="the service does not check CRC64",
-                fix="Use the checksum 'auto' or 'md5' for this destination.",
-            )
-        self.algorithm = Algorithm.MD5
-        self._settled.set()
-        return False
-
-
 class ContainerUpload:
     """The work of one upload; ``work`` runs on several threads, which share a pool of connections and buffers."""
 
@@ -141,8 +86,8 @@ class ContainerUpload:
         self._stepping = threading.Lock()
         self._tls = tls_context(access.ca_file) if access.scheme == "https" else None
         self._pieces = Pieces(delivery.line, most_open=readers, most_together=_MOST_TOGETHER)
-        self._for_blobs = _Agreement(access, delivery.settings.checksum)
-        self._for_blocks = _Agreement(access, delivery.settings.checksum)
+        self._for_blobs = Agreement(access, delivery.settings.checksum)
+        self._for_blocks = Agreement(access, delivery.settings.checksum)
         self._asking = threading.Lock()
         self._may_read = True
         self._arrived: Arrived | None = None
