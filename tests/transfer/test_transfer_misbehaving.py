@@ -367,7 +367,7 @@ def test_a_listing_that_is_none_is_named(answer: Answer) -> None:
         (403, "AuthorizationPermissionMismatch", "Write or Create", "new SAS"),
         (403, "InsufficientAccountPermissions", "permissions", "owner of the storage account"),
         (403, "AuthenticationFailed", "SAS", "SAS token again"),
-        (404, "ContainerNotFound", "no such container", "address"),
+        (404, "ContainerNotFound", "no such container", "name of the container"),
         (409, "ContainerBeingDeleted", "being deleted", "another container"),
         (413, "RequestBodyTooLarge", "413", "limit raised"),
         (413, "", "413", "limit raised"),
