@@ -34,7 +34,7 @@ from bridge.store._blob_reads import (
     Wanted,
     usable_etag,
 )
-from bridge.store._container_errors import service_error
+from bridge.store._container_errors import Answer, service_error
 from bridge.store._paths import check_path
 from bridge.store._protocol import Buffer, Entry, Reader, UnsafeNameHandler, Writer
 from bridge.store._rate import RateLimiter
@@ -247,15 +247,19 @@ class ContainerStore:
     def _refusal(self, response: Response, path: str, needs: str, version: str) -> StoreError:
         code = _CODE.search(response.body)
         return service_error(
-            store=self.location,
-            path=path,
-            status=response.status,
-            code=response.header("x-ms-error-code") or (code[1].decode() if code else ""),
-            message=response.body.decode("utf-8", "replace"),
-            headers={name.decode("latin-1").title(): text.decode("latin-1") for name, text in response.headers.items()},
-            sas=self.sas_info,
-            needs=needs,
-            version=version,
+            Answer(
+                store=self.location,
+                path=path,
+                status=response.status,
+                code=response.header("x-ms-error-code") or (code[1].decode() if code else ""),
+                message=response.body.decode("utf-8", "replace"),
+                headers={
+                    name.decode("latin-1").title(): text.decode("latin-1") for name, text in response.headers.items()
+                },
+                sas=self.sas_info,
+                needs=needs,
+                version=version,
+            )
         )
 
     @contextmanager
@@ -341,15 +345,17 @@ class ContainerStore:
         headers: dict[str, str] = dict(getattr(error.response, "headers", None) or {})
         code = getattr(error, "error_code", None) or headers.get("x-ms-error-code") or ""
         return service_error(
-            store=self.location,
-            path=path,
-            status=error.status_code or 0,
-            code=str(getattr(code, "value", code)),
-            message=error.message or "",
-            headers=headers,
-            sas=self.sas_info,
-            needs=needs,
-            version=version,
+            Answer(
+                store=self.location,
+                path=path,
+                status=error.status_code or 0,
+                code=str(getattr(code, "value", code)),
+                message=error.message or "",
+                headers=headers,
+                sas=self.sas_info,
+                needs=needs,
+                version=version,
+            )
         )
 
 

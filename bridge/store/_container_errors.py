@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -63,41 +64,34 @@ _WHAT_TO_DO = {
         "Ask the owner of the storage account, or choose another destination.",
     ),
 }
+NO_BLOB_SERVICE = "No blob service answers so: is there a proxy or a login page in between?"
+"""Advice where an answer makes no sense."""
 _BUSY = {"ServerBusy", "OperationTimedOut", "InternalError"}
 _CORRUPT = {"Md5Mismatch", "Crc64Mismatch", "InvalidMd5"}
 _EXISTS = {"BlobAlreadyExists", "UnauthorizedBlobOverwrite"}
 
 
-def service_error(
-    *,
-    store: str,
-    path: str,
-    status: int,
-    code: str,
-    message: str,
-    headers: Mapping[str, str],
-    sas: SasInfo,
-    needs: str,
-    version: str,
-) -> StoreError:
-    """The store's error for an answer of the service.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service said, and to what."""
 
-    Args:
-        needs: the permissions of the SAS of which the operation needs one, as single letters.
-        message: the service's own text; used to tell kinds apart and never repeated (it may quote the request).
-    """
-    error = _error_of(
-        store=store,
-        path=path,
-        status=status,
-        code=code,
-        message=message,
-        headers=headers,
-        sas=sas,
-        needs=needs,
-        version=version,
-    )
-    error.fields.setdefault("fix", _what_to_do(status, code))
+    store: str
+    path: str
+    status: int
+    code: str
+    message: str
+    """The service's own text: used to tell kinds apart and never repeated (it may quote the request)."""
+    headers: Mapping[str, str]
+    sas: SasInfo
+    needs: str
+    """The permissions of the SAS of which the operation needs one, as single letters."""
+    version: str
+
+
+def service_error(answer: Answer) -> StoreError:
+    """The store's error for an answer of the service."""
+    error = _error_of(answer)
+    error.fields.setdefault("fix", _what_to_do(answer.status, answer.code))
     return error
 
 
@@ -110,25 +104,18 @@ def _what_to_do(status: int, code: str) -> str:
     if status == 413:
         return _WHAT_TO_DO["RequestBodyTooLarge"]
     if status < 400 or not code:
-        return "No blob service answers so: is there a proxy or a login page in between?"
+        return NO_BLOB_SERVICE
     return "If it says the same again, ask the operators of the service what it means."
 
 
-def _error_of(
-    *,
-    store: str,
-    path: str,
-    status: int,
-    code: str,
-    message: str,
-    headers: Mapping[str, str],
-    sas: SasInfo,
-    needs: str,
-    version: str,
-) -> StoreError:
+def _error_of(answer: Answer) -> StoreError:
+    store, path, status, code = answer.store, answer.path, answer.status, answer.code
+    sas, needs = answer.sas, answer.needs
     about = f"{path}: " if path else ""
-    if code == "InvalidHeaderValue" and (status == 400) and _about_version(message):
-        return ApiVersionError(store=store, version=version, detail="it answered InvalidHeaderValue for x-ms-version")
+    if code == "InvalidHeaderValue" and (status == 400) and _about_version(answer.message):
+        return ApiVersionError(
+            store=store, version=answer.version, detail="it answered InvalidHeaderValue for x-ms-version"
+        )
     if code == "ContainerNotFound":
         return NoSuchPlaceError(store=store, detail=_NOT_FOUND[code], path=path, kind="container")
     if code in _NOT_FOUND or status == 404:
@@ -146,7 +133,7 @@ def _error_of(
     if code in _EXISTS and (status == 409 or not _lacks(sas, needs)):
         return StoreExistsError(store=store, detail=path, path=path)
     if status in {401, 403}:
-        return _refused(store, about, sas, needs, status=status, code=code, moment=_service_time(headers))
+        return _refused(store, about, sas, needs, status=status, code=code, moment=_service_time(answer.headers))
     if code in {"AccountQuotaExceeded", "InsufficientStorage", "StorageQuotaExceeded"} or status == 507:
         return StoreFullError(store=store, detail=f"{about}{code or status}")
     if status in BUSY or code in _BUSY:
@@ -154,7 +141,7 @@ def _error_of(
             store=store,
             detail=f"{about}the service is busy or failing ({status} {code})",
             status=status,
-            retry_after_s=retry_after_s(headers.get("Retry-After")),
+            retry_after_s=retry_after_s(answer.headers.get("Retry-After")),
         )
     return StoreError(store=store, detail=f"{about}the service answered HTTP {status} {code}".strip(), status=status)
 

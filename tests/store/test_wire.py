@@ -10,7 +10,7 @@ import pytest
 
 from bridge.errors import UsageError
 from bridge.secrets import Secret
-from bridge.store._container_errors import service_error
+from bridge.store._container_errors import Answer, service_error
 from bridge.store._sas import describe_sas
 from bridge.store._wire import proxy_for, retry_after_s
 from bridge.store.transfer._blob_wire import StagedBlock, _blocks
@@ -41,15 +41,17 @@ def test_a_wait_may_be_given_as_the_moment_of_its_end() -> None:
 
 def test_a_clock_of_the_service_that_cannot_be_does_not_hide_its_refusal() -> None:
     error = service_error(
-        store="https://account.blob.local/container",
-        path="",
-        status=403,
-        code="AuthenticationFailed",
-        message="",
-        headers={"Date": "Fri, 31 Dec 9999 23:59:59 -0800"},
-        sas=describe_sas(Secret("sv=2019-02-02&sr=c&sp=r&se=2099-01-01T00:00:00Z&sig=c2VjcmV0")),
-        needs="r",
-        version="2019-02-02",
+        Answer(
+            store="https://account.blob.local/container",
+            path="",
+            status=403,
+            code="AuthenticationFailed",
+            message="",
+            headers={"Date": "Fri, 31 Dec 9999 23:59:59 -0800"},
+            sas=describe_sas(Secret("sv=2019-02-02&sr=c&sp=r&se=2099-01-01T00:00:00Z&sig=c2VjcmV0")),
+            needs="r",
+            version="2019-02-02",
+        )
     )
     assert "AuthenticationFailed" in str(error)
 

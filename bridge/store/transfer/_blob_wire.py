@@ -24,7 +24,7 @@ from bridge.errors import (
     StoreUnreachableError,
 )
 from bridge.store._access import ContainerAccess
-from bridge.store._container_errors import service_error
+from bridge.store._container_errors import NO_BLOB_SERVICE, Answer, service_error
 from bridge.store._protocol import Buffer
 from bridge.store._rate import RateLimiter
 from bridge.store._sas import describe_sas
@@ -235,7 +235,7 @@ class BlobWire:
             raise StoreError(
                 store=self.access.location,
                 detail=f"{what} is not understood ({error})",
-                fix="No blob service answers so: is there a proxy or a login page in between?",
+                fix=NO_BLOB_SERVICE,
             ) from error
 
     def _check_echo(self, path: str, checksum: BlockChecksum, response: Response) -> bool:
@@ -274,15 +274,17 @@ class BlobWire:
         if code in {"InvalidBlobOrBlock", "InvalidBlockId"}:
             return ForeignBlocksError(**where)
         error = service_error(
-            store=self.access.location,
-            path=path,
-            status=response.status,
-            code=code,
-            message=response.body.decode("utf-8", "replace"),
-            headers={"Date": response.header("date") or ""},
-            sas=describe_sas(self.access.sas),
-            needs="wc" if writing else "r" if path else "l",
-            version=self.access.api_version,
+            Answer(
+                store=self.access.location,
+                path=path,
+                status=response.status,
+                code=code,
+                message=response.body.decode("utf-8", "replace"),
+                headers={"Date": response.header("date") or ""},
+                sas=describe_sas(self.access.sas),
+                needs="wc" if writing else "r" if path else "l",
+                version=self.access.api_version,
+            )
         )
         if isinstance(error, StoreUnreachableError):
             return BusyError(**where)

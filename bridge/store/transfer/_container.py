@@ -21,6 +21,7 @@ from bridge.errors import (
 )
 from bridge.store._access import ContainerAccess, LeanContainer
 from bridge.store._buffers import aligned_buffer
+from bridge.store._container_errors import NO_BLOB_SERVICE
 from bridge.store._wire import tls_context
 from bridge.store.transfer._agreement import Agreement
 from bridge.store.transfer._arrived import Arrived, Fact
@@ -227,7 +228,7 @@ class ContainerUpload:
                 raise StoreError(
                     store=self._access.location,
                     detail="its listing has no end",
-                    fix="No blob service answers so: is there a proxy or a login page in between?",
+                    fix=NO_BLOB_SERVICE,
                 )
             marker = following
 
