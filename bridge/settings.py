@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -171,6 +171,8 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
+    _reads_environment: ClassVar[bool] = True
+
     stamps: dict[str, StampSettings] = {}
     destinations: dict[str, DestinationSettings] = {}
     transfer: TransferPreferences = TransferPreferences()
@@ -188,7 +190,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment goes over the file, whose content arrives as keyword arguments."""
-        return (env_settings, init_settings)
+        return (env_settings, init_settings) if cls._reads_environment else (init_settings,)
 
     def stamp(self, name: str) -> Stamp:
         """The stamp of that name.
@@ -214,16 +216,7 @@ class Settings(BaseSettings):
 class _InFile(Settings):
     """What a file says by itself: no variable of the environment hides that a value in it is wrong."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
+    _reads_environment = False
 
 
 @dataclass(frozen=True, slots=True)
