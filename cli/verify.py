@@ -137,10 +137,7 @@ class _Reading:
     def on_event(self, event: TransferEvent) -> None:
         from bridge.store.transfer import Paused
 
-        if isinstance(event, Paused):
-            self._rest = f"quiet hours until {event.until:%H:%M}" if event.until else "paused"
-        else:
-            self._rest = ""
+        self._rest = (self._line.rest or "paused") if isinstance(event, Paused) else ""
 
     def on_progress(self, progress: VerifyProgress) -> None:
         if self._has_line:
