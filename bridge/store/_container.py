@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bridge.errors import (
@@ -23,7 +24,7 @@ from bridge.errors import (
 )
 from bridge.secrets import Secret
 from bridge.store._access import ContainerAccess
-from bridge.store._blob_listing import ListedBlob, Page, page_target, read_page
+from bridge.store._blob_listing import Page, all_pages, page_target, read_page
 from bridge.store._blob_reads import (
     Abandoned,
     BlobReader,
@@ -118,7 +119,7 @@ class ContainerStore:
 
     def _listed(self, starts_with: str, on_unsafe: UnsafeNameHandler | None) -> Iterator[Entry]:
         below_root = len(self.root) + 1 if self.root else 0
-        for blob in self._blobs(starts_with):
+        for blob in all_pages(self.location, partial(self._page, starts_with)):
             path = blob.name[below_root:]
             try:
                 check_path(path, self.location)
@@ -127,18 +128,11 @@ class ContainerStore:
                     raise
                 on_unsafe(error)
                 continue
+            if blob.size_bytes is None:
+                raise StoreUnreachableError(
+                    store=self.location, detail="its answer cannot be understood (a size is no number)", path=path
+                )
             yield Entry(path, blob.size_bytes, md5=blob.md5, etag=blob.etag)
-
-    def _blobs(self, starts_with: str) -> Iterator[ListedBlob]:
-        marker = ""
-        while True:
-            page, following = self._page(starts_with, marker)
-            yield from page
-            if not following:
-                return
-            if following == marker:
-                raise StoreUnreachableError(store=self.location, detail="its listing has no end")
-            marker = following
 
     def _page(self, starts_with: str, marker: str) -> Page:
         def ask(reads: BlobReads, version: str) -> Page:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import ssl
-from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from bridge.errors import (
     StoreUnreachableError,
 )
 from bridge.store._access import ContainerAccess
+from bridge.store._blob_listing import Page, is_size, page_target, read_page
 from bridge.store._container_errors import NO_BLOB_SERVICE, Answer, service_error
 from bridge.store._protocol import Buffer
 from bridge.store._rate import RateLimiter
@@ -38,7 +38,6 @@ from bridge.store._wire import (
     proxy_for,
     retry_after_s,
 )
-from bridge.store.transfer._arrived import Fact
 from bridge.store.transfer._checksum import Algorithm, BlockChecksum
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
@@ -175,30 +174,13 @@ class BlobWire:
         with self._understood(f"{path}: the list of its blocks"):
             return _blocks(response.body)
 
-    def list_page(self, marker: str) -> tuple[list[Fact], str]:
-        """One page of the blobs below the root, and the marker of the next one (empty at the end)."""
-        prefix = f"{self.access.root}/" if self.access.root else ""
-        query = f"restype=container&comp=list&include=metadata&maxresults=1000&prefix={quote(prefix, safe='')}"
-        if marker:
-            query += f"&marker={quote(marker, safe='')}"
-        target = f"{quote(self.access.container_path)}?{query}&{self.access.sas.reveal()}"
+    def list_page(self, marker: str) -> Page:
+        """One page of the blobs below the root, with the digests that they carry."""
+        target = page_target(self.access, self.access.blob_name(""), marker, with_metadata=True)
         self._send([self._head("GET", target)], payload=False)
         response = self._receive("", writing=False)
         with self._understood("its listing"):
-            root = ElementTree.fromstring(response.body.removeprefix(b"\xef\xbb\xbf"), forbid_dtd=True)
-            facts = [fact for blob in root.iter("Blob") if (fact := self._fact(blob)) is not None]
-        return facts, root.findtext("NextMarker") or ""
-
-    def _fact(self, blob: ElementTree.Element) -> Fact | None:  # type: ignore[name-defined,unused-ignore]
-        name = blob.findtext("Name") or ""
-        size = blob.findtext("Properties/Content-Length") or ""
-        start = f"{self.access.root}/" if self.access.root else ""
-        if not name.startswith(start) or not _is_size(size):
-            return None
-        md5 = blob.findtext("Properties/Content-MD5")
-        etag = blob.findtext("Properties/Etag")
-        sha256 = next((item.text for item in blob.iterfind("Metadata/*") if item.tag.lower() == "sha256"), None)
-        return Fact(name[len(start) :], int(size), b64decode(md5) if md5 else None, etag and etag.strip('"'), sha256)
+            return read_page(response.body)
 
     # -- one request --------------------------------------------------------------------------------------------------
 
@@ -309,16 +291,12 @@ def _blocks(body: bytes) -> list[StagedBlock]:
         parents.pop()
         if element.tag == "Block":
             name, size = element.findtext("Name"), element.findtext("Size")
-            if name is None or size is None or not _is_size(size):
+            if name is None or size is None or not is_size(size):
                 raise ValueError("a block without a name or a size")
             blocks.append(StagedBlock(name, int(size)))
             if parents:
                 parents[-1].clear()
     return blocks
-
-
-def _is_size(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _mark(response: Response) -> str | None:

@@ -20,8 +20,8 @@ from bridge.errors import (
     StoreUnreachableError,
 )
 from bridge.store._access import ContainerAccess, LeanContainer
+from bridge.store._blob_listing import all_pages
 from bridge.store._buffers import aligned_buffer
-from bridge.store._container_errors import NO_BLOB_SERVICE
 from bridge.store._wire import tls_context
 from bridge.store.transfer._agreement import Agreement
 from bridge.store.transfer._arrived import Arrived, Fact
@@ -45,7 +45,6 @@ from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS
 _MOST_TOGETHER = 32
 _MOST_REPAIRS = 3
 _MOST_HOLES = 1000
-_MOST_EMPTY_PAGES = 1000  # a service may answer with some: it looks through so many names at a time
 _FIRST_BYTES = 256 << 10  # the piece that finds out which checksum the service knows may have to be sent twice
 
 _MayPass = BusyError | LineError | ApiVersionError
@@ -217,20 +216,10 @@ class ContainerUpload:
         self._delivery.line.answered()
 
     def _listing(self, wire: BlobWire) -> Iterator[Fact]:
-        marker, empty = "", 0
-        while True:
-            facts, following = wire.list_page(marker)
-            yield from facts
-            if not following:
-                return
-            empty = 0 if facts else empty + 1
-            if following == marker or empty > _MOST_EMPTY_PAGES:
-                raise StoreError(
-                    store=self._access.location,
-                    detail="its listing has no end",
-                    fix=NO_BLOB_SERVICE,
-                )
-            marker = following
+        start = self._access.blob_name("")
+        for blob in all_pages(self._access.location, wire.list_page):
+            if blob.name.startswith(start) and blob.size_bytes is not None:
+                yield Fact(blob.name[len(start) :], blob.size_bytes, blob.md5, blob.etag, blob.sha256)
 
     def _sha256_there(self, item: TransferItem, lane: _Lane) -> str | None:
         assert self._presence is not None  # noqa: S101 - set before any task is taken
