@@ -216,7 +216,7 @@ class Settings(BaseSettings):
 class _InFile(Settings):
     """What a file says by itself: no variable of the environment hides that a value in it is wrong."""
 
-    _reads_environment = False
+    _reads_environment: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
