@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-from bridge.store import Entry, TemporaryDatabase
+from bridge.store import Entry, FilesByPath, FilesOnDisk
 
 IS_PAYLOAD = "(path >= 'data/' AND path < 'data0')"  # '0' follows '/': a range that the key serves
 IS_TAG = f"NOT {IS_PAYLOAD}"
 
-_PAGE_ROWS = 1000
 _COLUMNS = (
     "path, expected_sha256, expected_bytes, found_bytes, found_sha256, expected_md5, found_md5, problem,"
     " in_manifest, unhashed"
 )
-_SCHEMA = (
-    "CREATE TABLE file (path TEXT PRIMARY KEY, expected_sha256 TEXT, expected_bytes INTEGER,"
-    " found_bytes INTEGER, found_sha256 TEXT, expected_md5 BLOB, found_md5 BLOB, problem TEXT,"
-    " in_manifest INTEGER NOT NULL DEFAULT 0, unhashed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
+_DECLARED = (
+    "expected_sha256 TEXT, expected_bytes INTEGER, found_bytes INTEGER, found_sha256 TEXT, expected_md5 BLOB,"
+    " found_md5 BLOB, problem TEXT, in_manifest INTEGER NOT NULL DEFAULT 0, unhashed INTEGER NOT NULL DEFAULT 0"
 )
 
 
@@ -40,24 +35,11 @@ class LedgerRow:
     unhashed: bool
 
 
-class Ledger:
-    """Promised and found files by path, in a private temporary database that is gone when it is closed.
-
-    Rows come back sorted by path (by code point, as a manifest is written). The page-wise queries let a caller write
-    while it walks. A hasher may walk the rows in a thread of its own. Every method raises ``StoreFullError`` where
-    there is no space for it.
-    """
+class Ledger(FilesOnDisk):
+    """Promised and found files by path. A hasher may walk the rows in a thread of its own."""
 
     def __init__(self) -> None:
-        self._database = TemporaryDatabase("the list of the bundle's files", _SCHEMA)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._database.close()
+        super().__init__("the list of the bundle's files", _DECLARED)
 
     def promise_sha256(self, path: str, sha256: str) -> bool:
         """A manifest's line; false where the manifest has that path already (the first line stands)."""
@@ -115,13 +97,9 @@ class Ledger:
         query = "SELECT 1 FROM file WHERE path = ? AND found_bytes IS NOT NULL"
         return bool(self._database.rows(query, (path,)))
 
-    def rows(self, where: str = "1") -> Iterator[LedgerRow]:
-        """The rows for which a condition (a constant of this package, never input) holds, sorted by path."""
-        query = f"SELECT {_COLUMNS} FROM file WHERE path > ? AND ({where}) ORDER BY path LIMIT {_PAGE_ROWS}"  # noqa: S608
-        last = ""
-        while page := self._database.rows(query, (last,)):
-            yield from (LedgerRow(*values) for values in page)
-            last = page[-1][0]
+    def rows(self, where: str = "1") -> FilesByPath[LedgerRow]:
+        """The rows for which a condition (a constant of this package, never input) holds, as a manifest is sorted."""
+        return self.by_path(_COLUMNS, where, LedgerRow)
 
     def total(self, where: str = "1") -> tuple[int, int]:
         """How many rows meet a condition, and the sum of the sizes found, in bytes."""

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import Self
 
-from bridge.store import TemporaryDatabase
+from bridge.store import FilesOnDisk
 from bridge.store.transfer import TransferItem
 
-_PAGE_ROWS = 1000
-_SCHEMA = "CREATE TABLE file (path TEXT PRIMARY KEY, size_bytes INTEGER, sha256 TEXT, etag TEXT) WITHOUT ROWID"
 
-
-class Listing:
+class Listing(FilesOnDisk):
     """Files as a manifest promises them, and as they are found; those found come back sorted by path.
 
-    It has a length and can be walked any number of times, by any thread. It lies in a private temporary database that
-    is gone when it is closed. Its methods raise ``StoreFullError`` where there is no space for it.
+    It has a length and can be walked any number of times, by any thread.
     """
 
     def __init__(self) -> None:
-        self._database = TemporaryDatabase("the list of files", _SCHEMA)
-        self._database.run("BEGIN")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._database.close()
+        super().__init__("the list of files", "size_bytes INTEGER, sha256 TEXT, etag TEXT")
+        self._found = self.by_path("path, size_bytes, sha256, etag", "size_bytes IS NOT NULL", TransferItem)
 
     def promise(self, digests: Iterable[tuple[str, str]]) -> None:
         """What the manifest says: paths and their SHA-256."""
@@ -53,13 +39,7 @@ class Listing:
         return count, first
 
     def __len__(self) -> int:
-        [(count,)] = self._database.rows("SELECT COUNT(*) FROM file WHERE size_bytes IS NOT NULL")
-        return int(count)
+        return len(self._found)
 
     def __iter__(self) -> Iterator[TransferItem]:
-        query = "SELECT * FROM file WHERE path > ? AND size_bytes IS NOT NULL ORDER BY path LIMIT ?"
-        last = ""
-        while page := self._database.rows(query, (last, _PAGE_ROWS)):
-            for path, size_bytes, sha256, etag in page:
-                yield TransferItem(path, size_bytes, sha256, etag=etag)
-            last = page[-1][0]
+        return iter(self._found)

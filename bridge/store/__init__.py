@@ -18,13 +18,15 @@ from bridge.store._protocol import (
 from bridge.store._sas import SasInfo, describe_sas
 from bridge.store._settings import StoreSettings
 from bridge.store._sqlite import says_full
-from bridge.store._temporary import TemporaryDatabase
+from bridge.store._temporary import FilesByPath, FilesOnDisk, TemporaryDatabase
 
 __all__ = [
     "Buffer",
     "Destination",
     "DestinationKind",
     "Entry",
+    "FilesByPath",
+    "FilesOnDisk",
     "FolderStore",
     "FolderTree",
     "PartialStore",

@@ -6,12 +6,16 @@ import os
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from bridge.errors import StoreError, StoreFullError
 from bridge.store._sqlite import says_full
+
+T = TypeVar("T")
+
+_PAGE_ROWS = 1000
 
 
 class TemporaryDatabase:
@@ -66,6 +70,55 @@ class TemporaryDatabase:
             detail=str(error),
             fix="See that the folder can be written to, or name another one in TMPDIR (on Windows: TMP).",
         )
+
+
+class FilesByPath(Generic[T]):
+    """Some of the files, sorted by path (by code point): with a length, and to be walked any number of times, by any
+    thread. They are read page by page: a caller may write while it walks."""
+
+    def __init__(self, database: TemporaryDatabase, columns: str, where: str, make: Callable[..., T]) -> None:
+        self._database = database
+        self._count = f"SELECT COUNT(*) FROM file WHERE {where}"  # noqa: S608 - a constant, as by_path says
+        self._page = f"SELECT {columns} FROM file WHERE path > ? AND ({where}) ORDER BY path LIMIT {_PAGE_ROWS}"  # noqa: S608
+        self._make = make
+
+    def __len__(self) -> int:
+        [(count,)] = self._database.rows(self._count)
+        return int(count)
+
+    def __iter__(self) -> Iterator[T]:
+        last = ""
+        while page := self._database.rows(self._page, (last,)):
+            yield from (self._make(*values) for values in page)
+            last = page[-1][0]
+
+
+class FilesOnDisk:
+    """Any number of files by path, in a table ``file`` of a temporary database. To be used in a ``with``: at its end
+    they are gone. Every method raises ``StoreFullError`` where there is no space for it."""
+
+    def __init__(self, holds: str, columns: str) -> None:
+        """
+        Args:
+            holds: what is in it, for errors: "the list of files".
+            columns: what is kept of a file beside its path; a constant, never input.
+        """
+        self._database = TemporaryDatabase(holds, f"CREATE TABLE file (path TEXT PRIMARY KEY, {columns}) WITHOUT ROWID")
+        self._database.run("BEGIN")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def by_path(self, columns: str, where: str, make: Callable[..., T]) -> FilesByPath[T]:
+        """The files for which a condition holds, each as ``make`` makes it of its columns.
+
+        Args:
+            columns: the path first; as ``where``, a constant, never input.
+        """
+        return FilesByPath(self._database, columns, where, make)
 
 
 def _folder() -> str:
