@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,36 +13,19 @@ from bridge.bundle import seal
 from bridge.collection import Control, Place, deliver
 from bridge.errors import BridgeError, VerificationFailedError
 from bridge.secrets import Credential, Secret
-from bridge.store import Entry, FolderStore, Store
-from bridge.store._protocol import UnsafeNameHandler
-from tests.support.bundles import DOCUMENTS, INFO, LOGS, Digest
+from bridge.store import FolderStore, Store
+from tests.support.bundles import DOCUMENTS, INFO, Digest
+from tests.support.many_files import LOG, ManyFiles, path_of
 
-DIGEST = hashlib.sha256(b"log").hexdigest()
+DIGEST = hashlib.sha256(LOG).hexdigest()
 KIB = 1 << 10
-
-
-class ManyFiles(FolderStore):
-    """A folder that says of itself that very many small files lie in its payload."""
-
-    def __init__(self, root: Path, count: int) -> None:
-        super().__init__(root)
-        self.count = count
-
-    def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
-        yield from super().list(prefix, on_unsafe=on_unsafe)
-        for number in range(self.count):
-            yield Entry(path_of(number), 3, etag="638999999999999999-3")
-
-
-def path_of(number: int) -> str:
-    return f"{LOGS}/folder-{number // 500:05}/Storage-AzS-ERCS01-{number:08}.log"
 
 
 def sealed(folder: Path, count: int) -> ManyFiles:
     root = folder / INFO.bundle_name
     (root / "data").mkdir(parents=True)
     store = ManyFiles(root, count)
-    digests = (Digest(path_of(number), 3, DIGEST) for number in range(count))
+    digests = (Digest(path_of(number), len(LOG), DIGEST) for number in range(count))
     seal(store, digests=digests, documents=DOCUMENTS, info=replace(INFO))
     return store
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,41 +14,12 @@ from bridge.collection._finish import Finished, Finisher
 from bridge.collection._payload import Payload
 from bridge.errors import ExitCode, StoreFullError
 from bridge.secrets import Scrubber
-from bridge.store import Entry, FolderStore, Reader, UnsafeNameHandler
+from bridge.store import Entry
 from bridge.store.transfer import FileHash
-from tests.support.bundles import LOGS
+from tests.support.many_files import ManyFiles
 from tests.support.runs import QUICK, make_request
 
-LOG = b"log"
 KIB = 1 << 10
-
-
-class ManyFiles(FolderStore):
-    """A folder that says of itself that very many small files lie in its payload, and can be read there."""
-
-    def __init__(self, root: Path, count: int) -> None:
-        super().__init__(root)
-        self.count = count
-
-    def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
-        yield from super().list(prefix, on_unsafe=on_unsafe)
-        for number in range(self.count):
-            yield Entry(f"{LOGS}/folder-{number // 500:05}/Storage-{number:08}.log", len(LOG))
-
-    @contextmanager
-    def open_read(self, path: str, offset: int = 0) -> Iterator[Reader]:
-        if path.startswith("data/"):
-            yield _Log()
-        else:
-            with super().open_read(path, offset) as reader:
-                yield reader
-
-
-class _Log(io.BytesIO):
-    size_bytes = len(LOG)
-
-    def __init__(self) -> None:
-        super().__init__(LOG)
 
 
 def finisher(folder: Path) -> Finisher:
