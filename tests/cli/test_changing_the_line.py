@@ -16,6 +16,7 @@ import pytest
 
 from bridge.bundle import seal
 from bridge.errors import ExitCode
+from bridge.files import replace_file
 from bridge.store import FolderStore
 from tests.support.bundles import DOCUMENTS, INFO, LOGS, digests_of, write_payload
 from tests.support.command_line import rehearsal, start
@@ -43,9 +44,7 @@ class Delivery:
         return self.folder / "config.toml"
 
     def configure(self, rate: str) -> None:
-        beside = self.config.with_suffix(".new")
-        beside.write_text(f'[transfer]\nlimit_rate = "{rate}"\n')
-        beside.replace(self.config)
+        replace_file(self.config, f'[transfer]\nlimit_rate = "{rate}"\n'.encode())
 
     def arguments(self, *options: str) -> list[str]:
         before = ["--config", str(self.config), "--state-dir", str(self.folder / "state")]

@@ -14,6 +14,7 @@ import pytest
 
 from bridge.bundle import seal
 from bridge.errors import ExitCode
+from bridge.files import replace_file
 from bridge.store import FolderStore
 from tests.support.bundles import DOCUMENTS, INFO, LOGS, digests_of, write_payload
 from tests.support.command_line import run, start
@@ -37,9 +38,7 @@ class Far:
     password: str
 
     def configure(self, text: str) -> None:
-        beside = self.folder / "config.new"
-        beside.write_text(text)
-        beside.replace(self.folder / "config.toml")
+        replace_file(self.folder / "config.toml", text.encode())
 
     def arguments(self, *options: str) -> list[str]:
         before = ["--config", str(self.folder / "config.toml"), "--state-dir", str(self.folder / "state")]
