@@ -27,37 +27,48 @@ def reset(connection: socket.socket) -> None:
 
 
 @contextmanager
-def raw_service(on_put: Callable[[socket.socket], None]) -> Iterator[tuple[int, list[bytes]]]:
-    """Answers every listing as empty, leaves a PUT whose head is read to ``on_put``, and tells the heads."""
-    heads: list[bytes] = []
+def served(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Has every connection to a port of this machine served by a thread of its own, and tells the port."""
     server = socket.create_server(("127.0.0.1", 0))
 
-    def serve(connection: socket.socket) -> None:
+    def serve_one(connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            head = b""
-            while b"\r\n\r\n" not in head:
-                if not (part := connection.recv(4096)):
-                    return
-                head += part
-            if head.startswith(b"GET"):
-                start = f"HTTP/1.1 200 OK\r\nContent-Length: {len(EMPTY_LISTING)}\r\nConnection: close\r\n\r\n"
-                connection.sendall(start.encode() + EMPTY_LISTING)
-                return
-            heads.append(head)
-            on_put(connection)
+            serve(connection)
 
     def accept() -> None:
         with suppress(OSError):
             while True:
                 connection, _ = server.accept()
-                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+                threading.Thread(target=serve_one, args=(connection,), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
-        yield server.getsockname()[1], heads
+        yield server.getsockname()[1]
     finally:
         server.shutdown(socket.SHUT_RDWR)
         server.close()
+
+
+@contextmanager
+def raw_service(on_put: Callable[[socket.socket], None]) -> Iterator[tuple[int, list[bytes]]]:
+    """Answers every listing as empty, leaves a PUT whose head is read to ``on_put``, and tells the heads."""
+    heads: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            if not (part := connection.recv(4096)):
+                return
+            head += part
+        if head.startswith(b"GET"):
+            start = f"HTTP/1.1 200 OK\r\nContent-Length: {len(EMPTY_LISTING)}\r\nConnection: close\r\n\r\n"
+            connection.sendall(start.encode() + EMPTY_LISTING)
+            return
+        heads.append(head)
+        on_put(connection)
+
+    with served(serve) as port:
+        yield port, heads
 
 
 @pytest.mark.parametrize("size", [3 * MIB, 9 * MIB], ids=["one request", "blocks"])
@@ -427,12 +438,11 @@ def test_a_yes_to_a_request_that_was_not_taken_is_none() -> None:
 
 def test_an_answer_that_comes_twice_is_not_taken_for_that_of_the_next_request() -> None:
     """The second file is refused; the first one's second yes stands in the line before that."""
-    server = socket.create_server(("127.0.0.1", 0))
     yes = b'HTTP/1.1 201 Created\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n'
     puts: list[bytes] = []
 
     def serve(connection: socket.socket) -> None:
-        with connection, suppress(OSError), connection.makefile("rb") as incoming:
+        with connection.makefile("rb") as incoming:
             while line := incoming.readline():
                 length = 0
                 while (header := incoming.readline()).strip():
@@ -450,23 +460,12 @@ def test_an_answer_that_comes_twice_is_not_taken_for_that_of_the_next_request() 
                     refusal = b"HTTP/1.1 507 Full\r\nContent-Length: 0\r\n\r\n"
                     connection.sendall(refusal)
 
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = server.accept()
-                threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        with pytest.raises(DeliveryFailedError, match="no space left"):
-            transfer(
-                made_up({"a": 1000, "b": 1000}),
-                container(server.getsockname()[1]),
-                [TransferItem("a", 1000)],
-                last=[TransferItem("b", 1000)],
-                settings=TransferSettings(checksum="md5", connections=1),
-            )
-    finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
+    with served(serve) as port, pytest.raises(DeliveryFailedError, match="no space left"):
+        transfer(
+            made_up({"a": 1000, "b": 1000}),
+            container(port),
+            [TransferItem("a", 1000)],
+            last=[TransferItem("b", 1000)],
+            settings=TransferSettings(checksum="md5", connections=1),
+        )
     assert puts == [b"PUT /account/container/west/a", b"PUT /account/container/west/b"]
