@@ -35,6 +35,7 @@ from bridge.store._blob_reads import (
     Wanted,
     usable_etag,
 )
+from bridge.store._block_limits import MAX_BLOCKS, max_block_bytes
 from bridge.store._container_errors import Answer, service_error
 from bridge.store._paths import check_path
 from bridge.store._protocol import Buffer, Entry, Reader, UnsafeNameHandler, Writer
@@ -52,10 +53,6 @@ T = TypeVar("T")
 API_VERSIONS = ("2019-02-02", "2017-11-09", "2017-04-17")
 """What is tried, in this order: stamps since 2005, since 1811, before (Azure Stack Hub storage differences)."""
 _OLDEST_OF_THE_CLIENT = "2019-02-02"
-_LARGE_BLOCKS_SINCE = "2019-12-12"  # Put Block, Remarks
-_MOST_BLOCK_BYTES = 4000 * 1024 * 1024
-_MOST_BLOCK_BYTES_BEFORE = 100 * 1024 * 1024
-_MOST_BLOCKS = 50_000  # Put Block List, Remarks
 _FIRST_BYTES = 16 * 1024
 _BLOCK_BYTES = 4 * 1024 * 1024
 _BLOCKS_BEFORE_LARGER = 10_000
@@ -278,7 +275,7 @@ class ContainerStore:
             path=path,
             size_bytes=size_bytes,
             replace=replace,
-            most_block_bytes=_MOST_BLOCK_BYTES if self.api_version >= _LARGE_BLOCKS_SINCE else _MOST_BLOCK_BYTES_BEFORE,
+            max_block_bytes=max_block_bytes(self.api_version),
         )
 
     def remove(self, path: str) -> None:
@@ -470,7 +467,7 @@ class _ContainerWriter:
         path: str,
         size_bytes: int | None,
         replace: bool,
-        most_block_bytes: int,
+        max_block_bytes: int,
     ) -> None:
         """
         Args:
@@ -481,7 +478,7 @@ class _ContainerWriter:
         self._path = path
         self._size_bytes = size_bytes
         self._replace = replace
-        self._most_block_bytes = most_block_bytes
+        self._max_block_bytes = max_block_bytes
         self._gathered = bytearray()
         self._whole = hashlib.md5(usedforsecurity=False)
         self._sent = 0
@@ -515,9 +512,9 @@ class _ContainerWriter:
     def _block_bytes(self) -> int:
         """Grows as 50,000 blocks would run out; the size is not always known beforehand."""
         if self._size_bytes is not None:
-            enough = -(-self._size_bytes // _MOST_BLOCKS)
-            return min(max(_BLOCK_BYTES, enough), self._most_block_bytes)
-        return min(_BLOCK_BYTES << 2 * (len(self._block_ids) // _BLOCKS_BEFORE_LARGER), self._most_block_bytes)
+            enough = -(-self._size_bytes // MAX_BLOCKS)
+            return min(max(_BLOCK_BYTES, enough), self._max_block_bytes)
+        return min(_BLOCK_BYTES << 2 * (len(self._block_ids) // _BLOCKS_BEFORE_LARGER), self._max_block_bytes)
 
     def _put(self, settings: ContentSettings, md5: bytes) -> dict[str, Any]:
         body = bytes(self._gathered)

@@ -21,6 +21,7 @@ from bridge.errors import (
 )
 from bridge.store._access import ContainerAccess, LeanContainer
 from bridge.store._blob_listing import all_pages
+from bridge.store._block_limits import MAX_BLOCK_BYTES, MAX_BLOCKS
 from bridge.store._buffers import aligned_buffer
 from bridge.store._wire import tls_context
 from bridge.store.transfer._agreement import Agreement
@@ -40,7 +41,6 @@ from bridge.store.transfer._events import FileStatus, Note, TransferItem
 from bridge.store.transfer._line import USUAL_PIECE
 from bridge.store.transfer._pieces import Pieces, Sending
 from bridge.store.transfer._presence import Presence
-from bridge.store.transfer._settings import MAX_BLOCK_BYTES, MAX_BLOCKS
 
 _MOST_TOGETHER = 32
 _MOST_REPAIRS = 3

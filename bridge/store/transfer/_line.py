@@ -12,7 +12,7 @@ from datetime import datetime
 from bridge.errors import StoreUnreachableError
 from bridge.store._rate import RateLimiter
 from bridge.store.transfer._events import Paused, TransferEvent, Unpaused
-from bridge.store.transfer._settings import MIB, TransferSettings
+from bridge.store.transfer._settings import TransferSettings
 
 DEFAULT_CONNECTIONS = 4
 MOST_CONNECTIONS = 8
@@ -21,7 +21,7 @@ _POLICY_EVERY_S = 1.0
 _PIECE_S = 8.0  # a piece in flight should not be longer: it is what a cut costs
 _SLOW_S = 2 * _PIECE_S  # the smallest pieces take longer where too many connections share a slow line
 _SMALLEST_PIECE = 256 << 10
-USUAL_PIECE = 4 * MIB
+USUAL_PIECE = 4 << 20
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the way out of a worker

@@ -9,12 +9,7 @@ from datetime import datetime, time, timedelta
 from typing import Literal
 
 from bridge.errors import UsageError
-
-MIB = 1 << 20
-MAX_BLOCK_BYTES = 100 * MIB
-"""Put Block takes at most 100 MiB in versions 2016-05-31 to 2019-07-07 (Put Block, Remarks)."""
-MAX_BLOCKS = 50_000
-"""A block blob has at most 50,000 committed blocks (Put Block List, Remarks)."""
+from bridge.store._block_limits import MAX_BLOCK_BYTES
 
 Checksum = Literal["auto", "crc64", "md5"]
 
