@@ -18,16 +18,8 @@ from bridge.errors import (
 )
 from bridge.secrets import Secret
 from bridge.store._blob_listing import Page, all_pages, page_target, read_page
-from bridge.store._blob_reads import (
-    Abandoned,
-    BlobReader,
-    BlobReads,
-    BlobState,
-    BlobStream,
-    Refused,
-    Wanted,
-    usable_etag,
-)
+from bridge.store._blob_reader import BlobReader
+from bridge.store._blob_reads import Abandoned, BlobReads, BlobState, BlobStream, Refused, Wanted, usable_etag
 from bridge.store._block_limits import max_block_bytes
 from bridge.store._container_errors import Answer, service_error
 from bridge.store._container_line import ContainerLine, bare_etag, without_address
