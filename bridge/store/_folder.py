@@ -6,9 +6,7 @@ import errno
 import io
 import os
 import stat
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache, partial
@@ -18,22 +16,32 @@ from typing import TypeVar
 from bridge.errors import (
     BeingWrittenError,
     StoreClosedError,
-    StoreCorruptError,
     StoreError,
     StoreNotFoundError,
     UnsafePathError,
 )
 from bridge.store._beneath import opener_beneath
+from bridge.store._folder_streams import FolderReader, FolderWriter, entry_of
 from bridge.store._names import is_hidden, partial_name, temporary_name
 from bridge.store._os_errors import store_error, store_errors
+from bridge.store._os_files import (
+    FILE_MODE,
+    SHARING_VIOLATION,
+    is_link,
+    is_still,
+    lock,
+    make_folders,
+    once_let_go,
+    os_path,
+    remove_if_empty,
+    sync_folder,
+)
 from bridge.store._paths import check_path
-from bridge.store._protocol import Buffer, Entry, Outcomes, Reader, UnsafeNameHandler, Writer
+from bridge.store._protocol import Entry, Outcomes, Reader, UnsafeNameHandler, Writer
 from bridge.store._sorted_names import Listed, SortedNames
 
 T = TypeVar("T")
 
-_FILE_MODE = 0o600
-_FOLDER_MODE = 0o700
 _READ = (
     os.O_RDONLY
     | getattr(os, "O_BINARY", 0)
@@ -43,11 +51,6 @@ _READ = (
     | getattr(os, "O_NOCTTY", 0)
 )
 _WRITE = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-_LOCKED_BYTE = 1 << 62  # far behind every content: on Windows a lock keeps others from its bytes
-_ACCESS_DENIED, _SHARING_VIOLATION = 5, 32  # as winerror (MS-ERREF 2.2)
-_HELD_ELSEWHERE = {_ACCESS_DENIED, _SHARING_VIOLATION}
-_HELD_FOR_S = 2.0
-_REPARSE_LINKS = {0xA000000C, 0xA0000003}  # IO_REPARSE_TAG_SYMLINK, IO_REPARSE_TAG_MOUNT_POINT (MS-FSCC 2.1.2.1)
 
 
 class FolderStore:
@@ -108,7 +111,7 @@ class FolderStore:
                 if stat.S_ISDIR(status.st_mode):
                     yield from self._walk(path, on_unsafe)
                 else:
-                    yield _entry(path, status)
+                    yield entry_of(path, status)
 
     def _scan(self, folder: str, full: str, names: SortedNames) -> None:
         try:
@@ -128,7 +131,7 @@ class FolderStore:
             return None  # the stamp is still at work there
         except OSError as error:
             raise store_error(self.location, error, path, writing=False) from error
-        if _is_link(status) or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        if is_link(status) or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise UnsafePathError(store=self.location, path=ascii(path), detail="it is a link or a device, not a file")
         return status
 
@@ -138,7 +141,7 @@ class FolderStore:
             status = os.lstat(full)
         if not stat.S_ISREG(status.st_mode):
             raise StoreNotFoundError(store=self.location, detail=f"{path}: it is a folder, not a file", path=path)
-        return _entry(path, status)
+        return entry_of(path, status)
 
     def free_bytes(self) -> int | None:
         import shutil  # eight milliseconds that most runs need not spend
@@ -228,7 +231,7 @@ class FolderStore:
         The system is told of all of them before it is asked for the first, so that it writes them as one; each folder
         is flushed once. Nothing is said to be there whose content and name are not on the disk.
         """
-        ours = [writer for writer in writers if isinstance(writer, _FolderWriter)]
+        ours = [writer for writer in writers if isinstance(writer, FolderWriter)]
         if len(ours) != len(writers):
             raise TypeError("these are not writers of a folder")
         for writer in ours:
@@ -244,17 +247,17 @@ class FolderStore:
 
     def _sync_folder(self, folder: str) -> None:
         with store_errors(self.location, "", writing=True):
-            _sync_folder(folder)
+            sync_folder(folder)
 
     def _open_writer(
         self, path: str, full: str, temporary: str, size_bytes: int | None, *, flags: int, replace: bool = True
-    ) -> _FolderWriter:
+    ) -> FolderWriter:
         with store_errors(self.location, path, writing=True):
-            _make_folders(Path(full).parent)
+            make_folders(Path(full).parent)
             if Path(full).is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             file = io.FileIO(self._open_alone(path, temporary, _WRITE | flags), "r+")
-        return _FolderWriter(
+        return FolderWriter(
             file,
             location=self.location,
             path=path,
@@ -267,11 +270,11 @@ class FolderStore:
     def _open_alone(self, path: str, temporary: str, flags: int) -> int:
         """A file that no other process writes: two that continue the same one would leave holes in it."""
         while True:
-            descriptor = os.open(temporary, flags, _FILE_MODE)
+            descriptor = os.open(temporary, flags, FILE_MODE)
             try:
-                if not _lock(descriptor):
+                if not lock(descriptor):
                     raise BeingWrittenError(store=self.location, path=path)
-                if _is_still(descriptor, temporary):
+                if is_still(descriptor, temporary):
                     return descriptor
             except BaseException:
                 os.close(descriptor)
@@ -298,7 +301,7 @@ class FolderStore:
             try:
                 once_let_go(Path(temporary).unlink)
             except OSError as error:
-                if getattr(error, "winerror", None) == _SHARING_VIOLATION:
+                if getattr(error, "winerror", None) == SHARING_VIOLATION:
                     raise BeingWrittenError(store=self.location, path=path) from error
                 raise
             finally:
@@ -317,7 +320,7 @@ class FolderStore:
                 for name in filter(is_hidden, names):
                     with suppress(BeingWrittenError):
                         self._remove_unwritten(os.path.join(folder, name), path)  # noqa: PTH118 - as it is
-                once_let_go(partial(_remove_if_empty, Path(folder)))
+                once_let_go(partial(remove_if_empty, Path(folder)))
 
     # -- places -------------------------------------------------------------------------------------------------------
 
@@ -352,7 +355,7 @@ class FolderStore:
                 break
             except OSError as error:
                 raise store_error(self.location, error, path, writing=False) from error
-            if _is_link(status):
+            if is_link(status):
                 raise self._is_a_link(path)
         return self._full(path)
 
@@ -377,141 +380,11 @@ class _Opening:
                 file.seek(self._offset)
         except OSError as error:
             raise store_error(self._store.location, error, self._path, writing=False) from error
-        return _FolderReader(file, size_bytes, self._store.location, self._path)
+        return FolderReader(file, size_bytes, self._store.location, self._path)
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
-
-
-class _FolderReader:
-    __slots__ = ("_file", "_location", "_path", "size_bytes")
-
-    def __init__(self, file: io.FileIO, size_bytes: int, location: str, path: str) -> None:
-        self.size_bytes = size_bytes
-        self._file = file
-        self._location = location
-        self._path = path
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        try:
-            return self._file.readinto(buffer) or 0
-        except OSError as error:
-            raise store_error(self._location, error, self._path, writing=False) from error
-
-
-class _FolderWriter:
-    def __init__(
-        self,
-        file: io.FileIO,
-        *,
-        location: str,
-        path: str,
-        full: str,
-        temporary: str,
-        size_bytes: int | None,
-        replace: bool,
-    ) -> None:
-        self._file = file
-        self._location = location
-        self._path = path
-        self._full = full
-        self._temporary = temporary
-        self._size_bytes = size_bytes
-        self._replace = replace
-        self._written = 0
-        self._committed = False
-
-    def go_on_at(self, offset: int) -> None:
-        with store_errors(self._location, self._path, writing=True):
-            there = os.fstat(self._file.fileno()).st_size
-            if offset > there:
-                raise StoreError(
-                    store=self._location, detail=f"{self._path}: only {there} bytes are there, not {offset}"
-                )
-            self._file.truncate(offset)
-            self._file.seek(offset)
-        self._written = offset
-
-    def write(self, data: Buffer, /) -> None:
-        rest = memoryview(data).cast("B")
-        with store_errors(self._location, self._path, writing=True):
-            while rest:
-                written = self._file.write(rest)
-                self._written += written
-                rest = rest[written:]
-
-    def commit(self) -> Entry:
-        self.flush()
-        entry = self.rename()
-        with store_errors(self._location, self._path, writing=True):
-            _sync_folder(self.folder)
-        return entry
-
-    @property
-    def folder(self) -> str:
-        return os.path.dirname(self._full)  # noqa: PTH120 - \\?\ paths as they are
-
-    def begin_flush(self) -> None:
-        """Has the system begin to write it to the disk, where it can be told so, without waiting."""
-        if sys.platform == "linux":
-            with suppress(OSError):  # the flush says what is wrong
-                os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-    def flush(self) -> None:
-        """Has its content on the disk, once it is as long as announced."""
-        if self._size_bytes is not None and self._written != self._size_bytes:
-            raise StoreCorruptError(
-                store=self._location,
-                detail=f"{self._path}: {self._written} bytes were written, {self._size_bytes} were announced",
-            )
-        with store_errors(self._location, self._path, writing=True):
-            os.fsync(self._file.fileno())
-
-    def rename(self) -> Entry:
-        """Gives it its name; the folder is still to be flushed."""
-        with store_errors(self._location, self._path, writing=True):
-            entry = _entry(self._path, os.fstat(self._file.fileno()))  # whatever becomes of the name afterwards
-            if os.name == "nt":
-                self._file.close()  # what is open cannot be renamed there, and so not be taken by another writer
-            rename = os.replace if self._replace else _rename_to_new  # strings: \\?\ paths as they are
-            once_let_go(partial(rename, self._temporary, self._full))
-            self._file.close()  # with its lock: another writer then sees that the name is no longer this file's
-            self._committed = True
-            return entry
-
-    def close(self) -> bool:
-        """Closes the file; tells whether it was committed."""
-        self._file.close()
-        return self._committed
-
-
-def once_let_go(
-    step: Callable[[], T],
-    *,
-    monotonic: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> T:
-    """Renames or removes a file as soon as nobody else on Windows has it open, and tries for two seconds.
-
-    A scanner, an indexer or another machine opens what was just written for a moment, without sharing it for removal:
-    Windows refuses the rename meanwhile (CreateFile, FILE_SHARE_DELETE, Microsoft Learn). It says the same where the
-    access is denied for good, so that this is known two seconds later.
-
-    Raises:
-        OSError: the last one that the step raised.
-    """
-    give_up_at = monotonic() + _HELD_FOR_S
-    wait_s = 0.01
-    while True:
-        try:
-            return step()
-        except OSError as error:
-            held = getattr(error, "winerror", None) in _HELD_ELSEWHERE
-            if not held or monotonic() >= give_up_at:
-                raise
-        sleep(wait_s)
-        wait_s = min(2 * wait_s, 0.2)
 
 
 def _raise_unless_gone(error: OSError) -> None:
@@ -519,96 +392,9 @@ def _raise_unless_gone(error: OSError) -> None:
         raise error
 
 
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-            raise
-
-
 @cache
 def _opener() -> Callable[[str, str], int] | None:
     return opener_beneath(_READ)
-
-
-def os_path(root: Path | str) -> str:
-    """An absolute path; on Windows in the form that has no limit of 260 characters (Naming Files, Microsoft Learn)."""
-    if sys.platform != "win32":
-        return os.path.abspath(root)  # noqa: PTH100 - a link at the root itself is the caller's choice
-    full = os.path.abspath(root)  # type: ignore[unreachable,unused-ignore]  # noqa: PTH100
-    if full.startswith("\\\\?\\"):
-        return full
-    if full.startswith("\\\\"):
-        return "\\\\?\\UNC\\" + full[2:]
-    return "\\\\?\\" + full
-
-
-def _entry(path: str, status: os.stat_result) -> Entry:
-    return Entry(path, status.st_size, etag=f"{status.st_mtime_ns:x}-{status.st_size:x}")
-
-
-def _make_folders(folder: Path) -> None:
-    """Path.mkdir(parents=True) would give the folders on the way everybody's permissions."""
-    missing = []
-    while not folder.is_dir():
-        if folder == folder.parent:  # a drive or share that is gone is its own parent
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
-        new.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-
-
-def _is_link(status: os.stat_result) -> bool:
-    return stat.S_ISLNK(status.st_mode) or (os.name == "nt" and getattr(status, "st_reparse_tag", 0) in _REPARSE_LINKS)
-
-
-def _rename_to_new(source: str, target: str) -> None:
-    if os.name == "nt":
-        os.rename(source, target)  # noqa: PTH104 - refuses an existing target on Windows
-        return
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError:
-        # A file system without hard links: take the name first, then put the contents there.
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE))
-        os.replace(source, target)  # noqa: PTH105
-        return
-    os.unlink(source)  # noqa: PTH108
-
-
-def _lock(descriptor: int) -> bool:
-    """Locks a file until it is closed; false where another process or writer has it."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            finally:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # Some network file systems cannot: there it is as it was without.
-        return error.errno not in {errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
-    return True
-
-
-def _is_still(descriptor: int, path: str) -> bool:
-    """Whether the open file is the one under this name."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _outcome(step: Callable[[], T]) -> T | StoreError:
@@ -616,16 +402,3 @@ def _outcome(step: Callable[[], T]) -> T | StoreError:
         return step()
     except StoreError as error:
         return error
-
-
-def _sync_folder(path: str) -> None:
-    if os.name == "nt":
-        return  # Windows has no handle on a folder that can be flushed without more rights
-    folder = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some network file systems cannot
-            raise
-    finally:
-        os.close(folder)

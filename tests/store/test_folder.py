@@ -22,10 +22,10 @@ from bridge.errors import (
     StoreReadOnlyError,
     UnsafePathError,
 )
-from bridge.store import FolderStore
-from bridge.store import _folder as folder
-from bridge.store._folder import _make_folders, _opener, once_let_go, os_path
+from bridge.store import FolderStore, _folder_streams, _os_files
+from bridge.store._folder import _opener
 from bridge.store._names import partial_name
+from bridge.store._os_files import make_folders, once_let_go, os_path
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
 pytestmark = posix_only
@@ -263,7 +263,7 @@ def test_a_drive_that_is_gone_ends_the_making_of_folders(monkeypatch: pytest.Mon
     """On Windows the anchor of a drive or share that is gone is its own parent, and no folder."""
     monkeypatch.setattr(Path, "is_dir", lambda self: False)
     with pytest.raises(FileNotFoundError):
-        _make_folders(Path("/gone/west"))
+        make_folders(Path("/gone/west"))
 
 
 # -- Windows: what somebody else has open for a moment ----------------------------------------------------------------
@@ -302,7 +302,7 @@ class Holding:
 def test_a_file_that_a_scanner_holds_for_a_moment_gets_its_name_when_it_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, replace: bool
 ) -> None:
-    where = (os, "replace") if replace else (folder, "_rename_to_new")
+    where = (os, "replace") if replace else (_folder_streams, "rename_to_new")
     holding = Holding(getattr(*where), code)
     monkeypatch.setattr(*where, holding)
     with FolderStore(tmp_path).open_write("data/a.zip", 4, replace=replace) as writer:
@@ -337,7 +337,7 @@ def test_a_half_written_file_that_windows_does_not_let_go_is_somebody_elses(
     store = FolderStore(tmp_path)
     with store.open_resume("a.zip", 0) as writer:
         writer.write(b"half")
-    monkeypatch.setattr(folder, "_HELD_FOR_S", 0.05)
+    monkeypatch.setattr(_os_files, "_HELD_FOR_S", 0.05)
     monkeypatch.setattr(Path, "unlink", Holding(Path.unlink, 32, times=1000).as_method())
     with pytest.raises(BeingWrittenError):
         store.remove_partial("a.zip")
@@ -401,7 +401,7 @@ def test_a_rename_that_is_refused_for_good_leaves_what_was_there(
     store = FolderStore(tmp_path)
     write(store, "a.zip", b"old")
     monkeypatch.setattr(os, "replace", Holding(os.replace, 5, times=1000))
-    monkeypatch.setattr(folder, "_HELD_FOR_S", 0.05)
+    monkeypatch.setattr(_os_files, "_HELD_FOR_S", 0.05)
     with pytest.raises(StoreReadOnlyError):
         write(store, "a.zip", b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.zip": b"old"}

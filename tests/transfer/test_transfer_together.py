@@ -41,8 +41,8 @@ class Disk:
             self.steps.append(("rename", str(target)))
             replace(source, target)
 
-        monkeypatch.setattr("bridge.store._folder.os.fsync", flush)
-        monkeypatch.setattr("bridge.store._folder.os.replace", rename)
+        monkeypatch.setattr("bridge.store._folder_streams.os.fsync", flush)
+        monkeypatch.setattr("bridge.store._folder_streams.os.replace", rename)
 
 
 @pytest.fixture
