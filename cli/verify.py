@@ -135,8 +135,11 @@ class _Reading:
         self._keys_are_told = False
 
     def on_event(self, event: TransferEvent) -> None:
-        from bridge.store.transfer import Paused
+        from bridge.store.transfer import Paused, Retrying
 
+        if isinstance(event, Retrying):
+            self._console.say(f"{event.path}: {event.reason}; tried again in {event.wait_s:.0f} s")
+            return
         self._rest = (self._line.rest or "paused") if isinstance(event, Paused) else ""
 
     def on_progress(self, progress: VerifyProgress) -> None:

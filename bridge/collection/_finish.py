@@ -47,6 +47,7 @@ from bridge.store import Store
 from bridge.store.transfer import (
     FileFinished,
     Paused,
+    Retrying,
     TransferEvent,
     comes_over_a_line,
     hash_files,
@@ -358,9 +359,10 @@ class _Count:
             self._tell()
 
     def on_event(self, event: TransferEvent) -> None:
-        """The line rests, or goes on."""
+        """The line rests, or goes on, or is waited for."""
         with self._lock:
-            self._is_paused = isinstance(event, Paused)
+            if not isinstance(event, Retrying):
+                self._is_paused = isinstance(event, Paused)
             if (shown := show_transfer(self._run_id, event)) is not None:
                 self._emit(shown)
             self._tell()

@@ -15,13 +15,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bridge.errors import StoreReplacedError
+from bridge.errors import StoreReplacedError, StoreUnreachableError
 from bridge.store import Entry, FolderStore, Store, open_store, parse_destination
 from bridge.store.transfer import (
     FileHash,
     LinePolicy,
     Paused,
     QuietHours,
+    Retrying,
     TransferEvent,
     TransferSettings,
     Unpaused,
@@ -43,6 +44,8 @@ class Far:
 
     store: Store
     line: TcpProxy
+    replace: Callable[[str], object]
+    """Puts other content under a name, past the line."""
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +66,8 @@ def far(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Far]:
             (folder / name).write_bytes(content)
         with TcpProxy(samba.host, samba.port) as line:
             url = samba.url("bundles", tmp_path.name).replace(f":{samba.port}/", f":{line.port}/")
-            yield Far(opened(open_store(parse_destination(url), credential=samba.credential)), line)
+            store = opened(open_store(parse_destination(url), credential=samba.credential))
+            yield Far(store, line, lambda name: (folder / name).write_bytes(bytes(8 * MIB)))
             close_opened()
         return
     azurite: Azurite = request.getfixturevalue("azurite")
@@ -73,7 +77,9 @@ def far(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Far]:
             owner.upload_blob(f"{NAME}/{name}", content)
     with TcpProxy("127.0.0.1", azurite.port) as line:
         url = azurite.container_url(container).replace(f":{azurite.port}/", f":{line.port}/")
-        yield Far(opened(open_store(parse_destination(f"{url}/{NAME}"), sas=azurite.sas(container))), line)
+        store = opened(open_store(parse_destination(f"{url}/{NAME}"), sas=azurite.sas(container)))
+        with azurite.owner(container) as owner:
+            yield Far(store, line, lambda name: owner.upload_blob(f"{NAME}/{name}", bytes(8 * MIB), overwrite=True))
         close_opened()
 
 
@@ -225,6 +231,53 @@ def test_a_file_that_is_written_to_while_its_reading_rests_is_not_taken_for_one(
     assert isinstance(hashing.error, StoreReplacedError)
     assert "while its reading rested" in str(hashing.error)
     assert hashing.hashes == []
+
+
+# -- cuts --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_hashing_whose_line_is_cut_goes_on_at_the_byte_it_had_reached(far: Far) -> None:
+    policy = LinePolicy(60_000_000)
+    settings = TransferSettings(policy=lambda: policy, first_back_off_s=0.2, longest_back_off_s=0.4)
+    hashing = Hashing(far.store, settings)
+    wait_for(lambda: hashing.bytes > 5 * MIB)
+    far.line.refuse()
+    far.line.reset()
+    wait_for(lambda: any(isinstance(event, Retrying) for event in hashing.events))
+    assert hashing.is_running
+    policy = LinePolicy(None)
+    far.line.refuse(False)
+    hashing.join()
+    assert hashing.error is None
+    assert_whole(hashing.hashes)
+    assert hashing.bytes == 32 * MIB, "no byte was hashed twice"
+
+
+def test_a_file_that_was_replaced_while_the_line_was_away_is_not_taken_for_one(far: Far) -> None:
+    settings = TransferSettings(policy=LinePolicy(40_000_000), first_back_off_s=0.2, longest_back_off_s=0.4)
+    hashing = Hashing(far.store, settings)
+    wait_for(lambda: hashing.bytes > 3 * MIB)
+    far.line.refuse()
+    far.line.reset()
+    wait_for(lambda: any(isinstance(event, Retrying) for event in hashing.events))
+    far.replace("0.zip")
+    far.replace("1.zip")
+    far.line.refuse(False)
+    hashing.join()
+    assert isinstance(hashing.error, StoreReplacedError)
+
+
+def test_a_line_that_stays_away_ends_a_hashing_with_an_error(far: Far) -> None:
+    settings = TransferSettings(
+        policy=LinePolicy(40_000_000), first_back_off_s=0.1, longest_back_off_s=0.2, give_up_after_s=1.0
+    )
+    hashing = Hashing(far.store, settings)
+    wait_for(lambda: hashing.bytes > 3 * MIB)
+    far.line.refuse()
+    far.line.reset()
+    hashing.join()
+    assert isinstance(hashing.error, StoreUnreachableError)
+    assert "nothing has got through" in str(hashing.error)
 
 
 # -- silence -----------------------------------------------------------------------------------------------------------

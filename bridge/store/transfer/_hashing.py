@@ -9,13 +9,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
-from bridge.errors import StoreCorruptError, StoreError, StoreReplacedError
+from bridge.errors import StoreCorruptError, StoreError, StoreReplacedError, StoreUnreachableError
 from bridge.store._buffers import aligned_buffer
 from bridge.store._protocol import Abortable, Entry, LendingReader, ListedReads, PacedReads, Reader, Store
-from bridge.store.transfer._events import EventHandler
+from bridge.store.transfer._events import EventHandler, Retrying
 from bridge.store.transfer._line import Line, Stopped
 from bridge.store.transfer._settings import TransferSettings
 
@@ -57,7 +57,8 @@ def hash_files(
         settings: what the line may be used for, where the store comes over one; by default all of it.
         on_bytes: told of bytes as they are hashed, from the threads that hash; and of none, from the calling one, about
             five times a second while a file is waited for.
-        on_event: told of ``Paused`` and ``Unpaused``, in the calling thread.
+        on_event: told of ``Paused``, ``Unpaused`` and ``Retrying``, in the calling thread. Where the store comes over a
+            line, a file whose reading was cut goes on where it was, once the line is back.
         on_error: told of a file that cannot be read, which is then left out; without it the error is raised.
         cancel: ends the iteration early when set, also while it is paused.
 
@@ -66,12 +67,18 @@ def hash_files(
     """
     entries = store.list(files) if isinstance(files, str) else files
     count = workers or max(2, min(4, os.cpu_count() or 2))
-    line = None
-    if settings is not None and comes_over_a_line(store):
-        line = Line(settings, on_event or (lambda event: None))
+    tell = on_event or (lambda event: None)
+    line = Line(settings, tell) if settings is not None and comes_over_a_line(store) else None
     paced = store.paced(line.arriving) if line is not None and isinstance(store, PacedReads) else nullcontext()
     with paced:
-        work = _Hashing(store, count, line, on_bytes or (lambda size: None), cancel or threading.Event())
+        work = _Hashing(
+            store,
+            workers=count,
+            line=line,
+            on_bytes=on_bytes or (lambda size: None),
+            on_event=tell,
+            cancel=cancel or threading.Event(),
+        )
         try:
             yield from work.run(entries, on_error)
         finally:
@@ -89,13 +96,28 @@ class _Slot:
         self.done = threading.Event()
 
 
+@dataclass(slots=True)
+class _SoFar:
+    """How far the reading of one file has come."""
+
+    mark: str | None
+    """How to know that it is still the same file; none where the caller knows what the digest must be."""
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    reached: int = 0
+    is_whole: bool = False
+    failures: int = 0
+    """Since something came."""
+
+
 class _Hashing:
     def __init__(
         self,
         store: Store,
+        *,
         workers: int,
         line: Line | None,
         on_bytes: Callable[[int], None],
+        on_event: EventHandler,
         cancel: threading.Event,
     ) -> None:
         self._store = store
@@ -103,7 +125,9 @@ class _Hashing:
         self._paces_itself = isinstance(store, PacedReads)
         self._listed = store if isinstance(store, ListedReads) else None
         self._on_bytes = on_bytes
+        self._on_event = on_event
         self._cancel = cancel
+        self._failures: queue.SimpleQueue[Retrying] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._queue: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name=f"hash-{n}", daemon=True) for n in range(workers)]
@@ -126,9 +150,11 @@ class _Hashing:
             yield from self._outcome(waiting.popleft(), on_error)
 
     def _lead(self) -> None:
-        """What the calling thread does while the others work: read the policy."""
+        """What the calling thread does while the others work: read the policy, tell what they have met."""
         if self._line is not None:
             self._line.refresh()
+        while not self._failures.empty():
+            self._on_event(self._failures.get())
 
     def _outcome(self, slot: _Slot, on_error: Callable[[str, StoreError], None] | None) -> Iterator[FileHash]:
         while not slot.done.wait(_LEAD_EVERY_S):
@@ -180,23 +206,44 @@ class _Hashing:
         return self._ended.is_set() or self._cancel.is_set()
 
     def _hash(self, entry: Entry, buffer: memoryview) -> FileHash:
-        digest = hashlib.sha256()
-        reached, mark, is_end = 0, None, False
-        while not is_end:
+        so_far = _SoFar(entry.etag)
+        while not so_far.is_whole:
             with self._line.turn() if self._line is not None else nullcontext():
-                if mark is not None and self._mark(entry) != mark:
-                    raise StoreReplacedError(
-                        store=self._store.location, detail=f"{entry.path}: it was written to while its reading rested"
-                    )
-                with self._opened(entry, reached) as reader:
-                    reached, is_end = self._read_on(reader, buffer, digest, reached)
-                if not is_end:
-                    mark = self._mark(entry)
-        if reached != reader.size_bytes:
-            raise StoreCorruptError(
-                store=self._store.location, detail=f"{entry.path}: {reached} bytes were read of {reader.size_bytes}"
+                try:
+                    self._hash_on(entry, buffer, so_far)
+                except StoreUnreachableError as error:
+                    if self._line is None or self._stop():
+                        raise
+                    self._wait_for_the_line(self._line, entry, error, so_far)
+        return FileHash(entry.path, so_far.reached, so_far.digest.hexdigest())
+
+    def _hash_on(self, entry: Entry, buffer: memoryview, so_far: _SoFar) -> None:
+        """Hashes a file to its end, or until the line is to rest."""
+        if so_far.reached and so_far.mark is not None and self._mark(entry) != so_far.mark:
+            raise StoreReplacedError(
+                store=self._store.location, detail=f"{entry.path}: it was written to while its reading rested"
             )
-        return FileHash(entry.path, reached, digest.hexdigest())
+        with self._opened(entry, so_far.reached) as reader:
+            is_end = self._read_on(reader, buffer, so_far)
+        if not is_end:
+            so_far.mark = self._mark(entry)
+        elif so_far.reached != reader.size_bytes:
+            raise StoreCorruptError(
+                store=self._store.location,
+                detail=f"{entry.path}: {so_far.reached} bytes were read of {reader.size_bytes}",
+            )
+        so_far.is_whole = is_end
+
+    def _wait_for_the_line(self, line: Line, entry: Entry, error: StoreUnreachableError, so_far: _SoFar) -> None:
+        """
+        Raises:
+            StoreUnreachableError: nothing has come for too long.
+            Stopped: nobody wants more.
+        """
+        so_far.failures += 1
+        wait_s = line.failed(error, so_far.failures, error.fields.get("retry_after_s"))
+        self._failures.put(Retrying(entry.path, str(error), so_far.failures, wait_s))
+        line.wait(wait_s)
 
     def _opened(self, entry: Entry, offset: int) -> AbstractContextManager[Reader]:
         if self._listed is not None and entry.etag is not None:
@@ -206,22 +253,25 @@ class _Hashing:
     def _mark(self, entry: Entry) -> str | None:
         return self._store.stat(entry.path).etag
 
-    def _read_on(self, reader: Reader, buffer: memoryview, digest: hashlib._Hash, reached: int) -> tuple[int, bool]:
+    def _read_on(self, reader: Reader, buffer: memoryview, so_far: _SoFar) -> bool:
         """Hashes up to the end, or until the line is to rest: for hours a server would not keep the file open.
-        Returns how far that is, and whether it is the end.
+        Returns whether it is the end.
 
         Raises:
             Stopped: nobody wants more.
         """
         for part in self._parts(reader, buffer):
-            digest.update(part)
-            reached += len(part)
+            so_far.digest.update(part)
+            so_far.reached += len(part)
+            so_far.failures = 0
             self._on_bytes(len(part))
             if self._stop():
                 raise Stopped
-            if self._rests() and reached < reader.size_bytes:
-                return reached, False
-        return reached, True
+            if self._line is not None:
+                self._line.confirmed()
+                if self._line.paused and so_far.reached < reader.size_bytes:
+                    return False
+        return True
 
     def _parts(self, reader: Reader, buffer: memoryview) -> Iterator[memoryview]:
         """All that is read, each part until the next one is asked for."""
@@ -240,6 +290,3 @@ class _Hashing:
         if not self._paces_itself:
             self._line.arriving.spend(len(part))
         return part
-
-    def _rests(self) -> bool:
-        return self._line is not None and self._line.paused
