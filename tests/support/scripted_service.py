@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import re
 import ssl
 import sys
@@ -55,7 +56,12 @@ class ScriptedService:
         answer: Callable[[Request], Answer | None] = lambda request: None,
         *,
         tls: ssl.SSLContext | None = None,
+        answers_together: int = 1,
     ) -> None:
+        """
+        Args:
+            answers_together: nobody hears of a PUT before so many of them have come on the connection.
+        """
         self.requests: list[Request] = []
         self.received: list[tuple[float, int]] = []
         self._answer = answer
@@ -66,6 +72,15 @@ class ScriptedService:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1
+
+            def setup(self) -> None:
+                super().setup()
+                self._line = self.wfile
+                self._hold()
+
+            def _hold(self) -> None:
+                self.wfile = self._answers = io.BytesIO()
+                self._held = 0
 
             def log_message(self, *arguments: object) -> None:
                 pass
@@ -96,6 +111,11 @@ class ScriptedService:
                 self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
                 self.wfile.write(answer.body)
+                self._held += self.command == "PUT"
+                if self.command != "PUT" or self._held >= answers_together:
+                    self._line.write(self._answers.getvalue())
+                    self._line.flush()
+                    self._hold()
 
             do_PUT = do_GET = do_HEAD = serve  # noqa: N815
 

@@ -1,4 +1,5 @@
-"""Small files that are brought to a folder are flushed together, and none is said to be there before its flush."""
+"""Small files go to a container together; those that are brought to a folder are flushed together, and none is said to
+be there before its flush."""
 
 from __future__ import annotations
 
@@ -13,7 +14,16 @@ from bridge.errors import DeliveryFailedError, StoreError, StoreFullError
 from bridge.store import Entry, FolderStore
 from bridge.store._names import partial_name
 from bridge.store.transfer import FileFinished, TransferEvent, TransferItem, TransferJournal, TransferSettings, transfer
-from tests.support.transfer_lab import KIB, MadeUpStore, digests_in_folder, digests_in_store, make_tree
+from tests.support.scripted_service import ScriptedService
+from tests.support.transfer_lab import (
+    KIB,
+    MadeUpStore,
+    container,
+    digests_in_folder,
+    digests_in_store,
+    made_up,
+    make_tree,
+)
 
 SIZES = {f"data/{role}/{number:02}.log": 3 * KIB + number for role in ("west", "east") for number in range(40)}
 
@@ -165,3 +175,16 @@ def test_an_error_in_the_callers_own_handler_leaves_no_writer_behind(tmp_path: P
     except StoreError as error:
         pytest.fail(f"a lock was left: {error}")
     assert digests_in_store(target) == digests_in_folder(source)
+
+
+def test_small_files_go_to_a_container_without_waiting_for_each_others_answers() -> None:
+    sizes = {f"{number:02}.log": 3 * KIB for number in range(64)}
+    settings = TransferSettings(connections=1, checksum="md5", give_up_after_s=5.0, io_timeout_s=2.0)
+    with ScriptedService(answers_together=16) as service:
+        result = transfer(made_up(sizes), container(service.port), items(sizes), settings=settings)
+        assert [request.method for request in service.requests].count("PUT") == 64, "and none is sent twice"
+    assert result.copied == 64
+
+
+def items(sizes: dict[str, int]) -> list[TransferItem]:
+    return [TransferItem(path, size_bytes) for path, size_bytes in sizes.items()]
