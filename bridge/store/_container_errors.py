@@ -171,6 +171,12 @@ def _refused(
     if sas.resource == "account" and "b" not in sas.services:
         return StorePermissionError(store=store, detail=f"{about}it was not made for the blob service")
     match code:
+        case "":  # the service always gives one
+            return StoreAccessError(
+                store=store,
+                detail=f"{about}HTTP {status} with no error code of a blob service",
+                fix=f"{NO_BLOB_SERVICE} Have it let this machine through, or name the host in NO_PROXY.",
+            )
         case "AuthorizationResourceTypeMismatch":
             return StorePermissionError(
                 store=store, detail=f"{about}it was made for other resource types (it needs Container and Object)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.support.samba import USERNAME, Samba
 from tests.support.tcp_proxy import TcpProxy
 
 HOUR = timedelta(hours=1)
+OTHER_KEY = base64.b64encode(bytes(64)).decode()
 VERBS = ("verify", "report", "deliver")
 
 
@@ -68,19 +70,22 @@ def test_a_wrong_password_of_the_place_to_deliver_to_is_told_as_that_after_one_a
     assert line.connections == 1, "each attempt brings the account nearer to its lock"
 
 
-@pytest.mark.parametrize("wrong", ["another", "expired"])
+@pytest.mark.parametrize("permissions", ["racwdl", "acwl", "acw"])
+@pytest.mark.parametrize("wrong", ["another container", "another account", "expired"])
 def test_a_sas_that_does_not_open_the_container_to_deliver_to_is_told_as_that(
-    azurite: Azurite, sealed: Path, wrong: str
+    azurite: Azurite, sealed: Path, wrong: str, permissions: str
 ) -> None:
     there = azurite.new_container()
-    sas = (
-        azurite.sas(azurite.new_container())
-        if wrong == "another"
-        else azurite.sas(there, expires_in=-HOUR, starts_in=-2 * HOUR)
-    )
+    sas = {
+        "another container": lambda: azurite.sas(azurite.new_container(), permissions),
+        "another account": lambda: azurite.sas(there, permissions, key=OTHER_KEY),
+        "expired": lambda: azurite.sas(there, permissions, expires_in=-HOUR, starts_in=-2 * HOUR),
+    }[wrong]()
     done = run("deliver", str(sealed), "--to", azurite.container_url(there), PEP_BRIDGE_SAS=sas.reveal())
     assert done.returncode == ExitCode.AUTHENTICATION, done.stderr
     assert "Make a new SAS" in done.stderr or "make a new one" in done.stderr
+    assert "does not allow listing" not in done.stderr or "l" not in permissions
+    assert ("it expired at" in done.stderr) is (wrong == "expired")
 
 
 @pytest.mark.parametrize("verb", VERBS)

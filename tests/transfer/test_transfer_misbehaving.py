@@ -404,6 +404,21 @@ def test_a_refusal_is_told_in_words_with_what_to_do_next(
     assert "share" not in advice or "SAS" not in str(failure.value), "a SAS has no user name and no password"
 
 
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("refused", ["GET", "PUT"])
+def test_a_refusal_of_something_on_the_way_is_not_told_as_one_of_the_sas(refused: str, status: int) -> None:
+    def proxy(request: Request) -> Answer | None:
+        return Answer(status, body=b"<html>Blocked</html>") if request.method == refused else None
+
+    events: list[TransferEvent] = []
+    with ScriptedService(proxy) as service, pytest.raises(DeliveryFailedError, match="no error code") as failure:
+        transfer(made_up({"a": 10}), container(service.port), [TransferItem("a", 10)], on_event=events.append)
+    assert "SAS" not in str(failure.value)
+    assert "SAS" not in failure.value.advice
+    assert "proxy" in failure.value.advice
+    assert not [event for event in events if isinstance(event, Note)], "that it may not list is not what is wrong"
+
+
 @pytest.mark.parametrize("refused", ["GET", "PUT"])
 def test_a_sas_that_has_ended_by_the_services_clock_is_named_so(refused: str) -> None:
     def late(request: Request) -> Answer | None:

@@ -13,10 +13,9 @@ from itertools import pairwise
 
 from bridge.errors import (
     ApiVersionError,
-    SasExpiredError,
-    StoreAccessError,
     StoreCorruptError,
     StoreError,
+    StorePermissionError,
     StoreUnreachableError,
 )
 from bridge.store._access import ContainerAccess, LeanContainer
@@ -203,10 +202,8 @@ class ContainerUpload:
             except _MAY_PASS as error:
                 attempt += 1
                 self._try_again(lane, self._access.location, error, attempt)
-            except SasExpiredError:
-                raise
-            except StoreAccessError:
-                # A write-only SAS is ordinary: then the journal remembers.
+            except StorePermissionError:
+                # A write-only SAS is ordinary: then the journal remembers. One that is wrong ends the transfer.
                 self._delivery.tally.tell(
                     Note("The SAS does not allow listing: what has arrived is known from the journal.")
                 )
@@ -235,7 +232,7 @@ class ContainerUpload:
             except _MAY_PASS as error:
                 attempt += 1
                 self._try_again(lane, item.path, error, attempt)
-            except StoreAccessError:
+            except StorePermissionError:
                 self._may_read = False
                 self._delivery.tally.tell(
                     Note(
@@ -523,7 +520,7 @@ class ContainerUpload:
             return
         try:
             found = lane.wire.block_list(sending.item.path, committed=True)
-        except StoreAccessError:
+        except StorePermissionError:
             self._may_read = False
             return
         size_bytes = sum(block.size_bytes for block in found)
