@@ -220,7 +220,7 @@ class _Delivery:
             raise DeliveryFailedError(
                 store=self._target.location,
                 source=self._source.location,
-                detail=f"another bundle of that name is there (id {there.spoken})",
+                detail=f"another bundle of that name is there (id {there.bundle_id})",
                 fix="Deliver to another place, or move the other bundle away.",
             )
 

@@ -28,7 +28,24 @@ from bridge.store._sas import SasInfo
 from bridge.store._wire import BUSY, retry_after_s
 
 _HEADER_NAME = re.compile(r"(?i)headername\W+([\w-]+)")
-_PERMISSIONS = {"r": "Read", "w": "Write", "c": "Create", "l": "List", "d": "Delete"}
+# Permissions for a container or blob (Create a service SAS, Microsoft Learn).
+_PERMISSIONS = {
+    "r": "Read",
+    "a": "Add",
+    "c": "Create",
+    "w": "Write",
+    "d": "Delete",
+    "x": "Delete version",
+    "y": "Permanent delete",
+    "l": "List",
+    "t": "Tags",
+    "f": "Find",
+    "m": "Move",
+    "e": "Execute",
+    "o": "Ownership",
+    "p": "Permissions",
+    "i": "Set immutability policy",
+}
 
 # Error codes of the blob service (Blob service error codes, Common REST API error codes, Microsoft Learn).
 _NOT_FOUND = {

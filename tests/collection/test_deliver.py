@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import signal
@@ -238,7 +239,8 @@ def test_another_bundle_of_the_same_name_is_not_overwritten(
     delivered = deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
     tag_manifest = Path(delivered.bundle) / "tagmanifest-sha256.txt"
     tag_manifest.write_bytes(tag_manifest.read_bytes() + b"\n")
-    with pytest.raises(DeliveryFailedError, match="another bundle"):
+    its_id = hashlib.sha256(tag_manifest.read_bytes()).hexdigest()  # unbroken: it can be searched for
+    with pytest.raises(DeliveryFailedError, match=f"another bundle of that name is there .id {its_id}"):
         deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
 
 

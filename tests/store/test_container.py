@@ -101,6 +101,12 @@ def test_a_permission_that_the_sas_lacks_is_named(
             use(store)
 
 
+def test_what_a_sas_permits_is_said_in_words(azurite: Azurite, container: str) -> None:
+    with closing(opened(azurite, container, azurite.sas(container, "acwdl"))) as store:
+        with pytest.raises(StorePermissionError, match="needs Read, the SAS has Add, Create, Delete, List, Write"):
+            store.stat("there")
+
+
 def test_a_sas_that_may_only_write_still_writes_large_and_small_files(azurite: Azurite, container: str) -> None:
     with closing(opened(azurite, container, azurite.sas(container, "w"))) as store:
         write(store, "small", b"x")
