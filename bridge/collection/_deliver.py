@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.bundle import DECLARATION, Bundle, FindingKind, Verdict, read_bundle, verify
+from bridge.bundle import DECLARATION, Bundle, FindingKind, Verdict, VerificationReport, read_bundle, verify
 from bridge.collection._events import DeliveryProgress, Event, Waiting, Warned
 from bridge.collection._journal import Journal
 from bridge.collection._listing import Listing
@@ -51,6 +51,14 @@ from bridge.store.transfer import (
 )
 
 _TAG_MANIFEST = "tagmanifest-sha256.txt"
+_SENT_AGAIN = {
+    FindingKind.MISSING,
+    FindingKind.WRONG_SIZE,
+    FindingKind.CHANGED,
+    FindingKind.UNREADABLE,
+    FindingKind.NOT_SEALED,
+}
+_FOREIGN = {FindingKind.UNEXPECTED, FindingKind.UNSAFE_PATH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +280,7 @@ class _Delivery:
                 raise VerificationFailedError(
                     where=self._source.location,
                     detail=f"{entry.path} is not in its manifest",
-                    fix="See all differences with 'pep-bridge verify'.",
+                    fix=_another_source(self._source),
                 )
             digest = self._sealed.bundle_id if entry.path == _TAG_MANIFEST else promised
             files.find(TransferItem(entry.path, entry.size_bytes, digest, etag=entry.etag))
@@ -281,7 +289,7 @@ class _Delivery:
             raise VerificationFailedError(
                 where=self._source.location,
                 detail=f"{first} is missing" + (f", and {count - 1} more" if count > 1 else ""),
-                fix="See all differences with 'pep-bridge verify'.",
+                fix=_another_source(self._source),
             )
 
     def _leave_out(self, name: str) -> None:
@@ -302,14 +310,23 @@ class _Delivery:
         except StoreAccessError as error:
             return str(error)
         if report.verdict is Verdict.FAILED:  # not merely unproven: what nobody could hash is no fault of the copy
-            first = next(finding for finding in report.findings if finding.kind is not FindingKind.UNHASHED)
-            raise VerificationFailedError(
-                where=self._target.location,
-                detail=f"{first.path}: {first.detail}",
-                fix="Run the same command again: what did not arrive is sent once more. "
-                "'pep-bridge verify' shows all differences, here and there.",
-            )
+            raise self._not_the_bundle(report)
         return None
+
+    def _not_the_bundle(self, report: VerificationReport) -> VerificationFailedError:
+        """What is wrong with the copy, with what helps: the same command sends what did not arrive, and no more."""
+        faults = [finding for finding in report.findings if finding.kind is not FindingKind.UNHASHED]
+        foreign = [finding for finding in faults if finding.kind in _FOREIGN]
+        did_not_arrive = [finding for finding in faults if finding.kind in _SENT_AGAIN]
+        [told, *_] = did_not_arrive or foreign or faults
+        if did_not_arrive:
+            fix = "Run the same command again: what did not arrive is sent once more."
+        elif foreign:
+            more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+            fix = f"Remove {told.path}{more} there and run the same command again, or deliver to another place."
+        else:
+            fix = f"Run the same command again. If it says so again: {_another_source(self._source)}"
+        return VerificationFailedError(where=self._target.location, detail=f"{told.path}: {told.detail}", fix=fix)
 
     def _show(self, event: TransferEvent) -> None:
         if isinstance(event, FileFinished):
@@ -366,6 +383,12 @@ def show_transfer(run_id: str, event: TransferEvent) -> Event | None:
             return Waiting(run_id=run_id, reason="quiet hours" if event.until else "paused", until=event.until)
         case _:
             return None
+
+
+def _another_source(source: Store) -> str:
+    """What to do about a bundle that is not what its manifest says."""
+    verb = f"pep-bridge verify {source.location}"
+    return f"Deliver from a copy that verifies, or collect again ('{verb}' shows all that is wrong)."
 
 
 def _name_of(bundle: Place) -> str:

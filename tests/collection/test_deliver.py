@@ -244,6 +244,55 @@ def test_another_bundle_of_the_same_name_is_not_overwritten(
         deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
 
 
+@pytest.mark.parametrize("foreign", ["note.txt", "data/note.txt"])
+def test_a_foreign_file_where_the_copy_lies_is_to_be_removed(
+    collected: Outcome, tmp_path: Path, state_dir: Path, foreign: str
+) -> None:
+    file = tmp_path / "far" / collected.bundle_name / foreign
+    file.parent.mkdir(parents=True)
+    file.write_text("hi")
+    with pytest.raises(VerificationFailedError, match=f"{foreign}: it is there and not listed") as caught:
+        deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    assert caught.value.advice.startswith(f"Remove {foreign} there")
+    assert "deliver to another place" in caught.value.advice
+    file.unlink()
+    again = deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    assert (again.bytes_sent, verify(FolderStore(Path(again.bundle))).ok) == (0, True)
+
+
+def test_a_copy_that_loses_a_file_before_it_is_looked_at_is_to_be_sent_again(
+    collected: Outcome, tmp_path: Path, state_dir: Path
+) -> None:
+    """Something else is wrong too; what the same command mends comes first."""
+
+    class Losing(FolderStore):
+        def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
+            if (self.root / "bagit.txt").exists():
+                next(self.root.rglob("Storage-*.zip")).unlink(missing_ok=True)
+                (self.root / "a-note.txt").touch()
+            return super().list(prefix, on_unsafe=on_unsafe)
+
+        def at(self, path: str) -> FolderStore:
+            return Losing(self.root / path)
+
+    def open_store(place: Place, access: Credential | Secret | None) -> Store:
+        return Losing(place.text) if place == far else open_place(place, access)
+
+    far = Place.parse(str(tmp_path / "far"))
+    with pytest.raises(VerificationFailedError, match=r"Storage-.*: it is listed and not there") as caught:
+        deliver(place_of(collected), far, state_dir=state_dir, open_store=open_store)
+    assert caught.value.advice.startswith("Run the same command again")
+
+
+def test_a_bundle_whose_own_lists_are_wrong_is_to_be_delivered_from_elsewhere(tmp_path: Path, state_dir: Path) -> None:
+    root = tmp_path / "bundle"
+    make_bundle(root, FolderStore(root))
+    (root / "bag-info.txt").write_bytes((root / "bag-info.txt").read_bytes() + b"X: y\n")
+    with pytest.raises(VerificationFailedError, match=r"bag-info\.txt") as caught:
+        deliver(Place.parse(str(root)), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
+    assert f"'pep-bridge verify {root}' shows all that is wrong" in caught.value.advice
+
+
 def test_a_folder_that_was_never_sealed_is_not_delivered(tmp_path: Path, state_dir: Path) -> None:
     (tmp_path / "no-bundle" / "data").mkdir(parents=True)
     with pytest.raises(NotABundleError):
