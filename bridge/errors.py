@@ -392,7 +392,10 @@ class VerificationFailedError(BridgeError):
 class SourceMismatchError(VerificationFailedError):
     """{where} does not have what it should have; these files were not delivered: {detail}"""
 
-    fix = "Verify the bundle there ('pep-bridge verify'); the files that are in order have been delivered."
+    fix = (
+        "Deliver from a copy that verifies, or collect again ('pep-bridge verify {where}' shows all that is wrong)."
+        " The files that are in order have been delivered."
+    )
 
 
 class StoreError(BridgeError):

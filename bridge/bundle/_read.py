@@ -130,9 +130,10 @@ def not_sealed(store: Store) -> NotABundleError:
             return NothingThereError(where=store.location, detail="nothing is there.")
     return NotABundleError(
         where=store.location,
-        detail=f"it has no {DECLARATION}: it is another folder, or was never sealed",
-        fix=f"Give the folder that holds {DECLARATION} ('pep-bridge history' shows where bundles are). A collection"
-        " that was cut short is sealed by 'pep-bridge attach'.",
+        detail=f"it has no {DECLARATION}: it is another folder, was never sealed, or is a delivery that has not ended",
+        fix="A delivery goes on with the same 'pep-bridge deliver' command, a collection that was cut short with"
+        f" 'pep-bridge attach'. Otherwise give the folder that holds {DECLARATION} ('pep-bridge history' shows where"
+        " bundles are).",
     )
 
 

@@ -172,7 +172,7 @@ def test_the_document_of_a_usage_error_names_the_verb_with_its_group(arguments: 
 @pytest.mark.parametrize(
     ("place", "code", "told"),
     [
-        ("plain", ExitCode.VERIFICATION, "it has no bagit.txt: it is another folder, or was never sealed"),
+        ("plain", ExitCode.VERIFICATION, "it is another folder, was never sealed, or is a delivery that has not ended"),
         ("nothing", ExitCode.USAGE, "nothing is there"),
     ],
 )

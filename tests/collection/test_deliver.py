@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.bundle import Unhashed, Verdict, seal, verify
+from bridge.bundle import Unhashed, Verdict, read_bundle, seal, verify
 from bridge.collection import (
     Access,
     Control,
@@ -135,7 +135,13 @@ def test_a_changed_file_is_found_before_it_is_passed_on_as_good(
     with pytest.raises((VerificationFailedError, DeliveryFailedError)) as caught:
         deliver(place_of(collected), Place.parse(str(tmp_path / "far")), state_dir=state_dir)
     assert caught.value.exit_code in {ExitCode.VERIFICATION, ExitCode.DELIVERY}
-    assert not (tmp_path / "far" / collected.bundle_name / "bagit.txt").exists()
+    assert caught.value.advice.startswith("Deliver from a copy that verifies, or collect again")
+    assert f"'pep-bridge verify {collected.bundle}'" in caught.value.advice, "where, and with what"
+    unfinished = tmp_path / "far" / collected.bundle_name
+    assert not (unfinished / "bagit.txt").exists()
+    with pytest.raises(NotABundleError, match="a delivery that has not ended") as told:
+        read_bundle(FolderStore(unfinished))
+    assert "A delivery goes on with the same 'pep-bridge deliver' command" in told.value.advice
 
 
 def test_a_missing_and_an_added_file_are_named(collected: Outcome, tmp_path: Path, state_dir: Path) -> None:
