@@ -485,7 +485,11 @@ class StoreReplacedError(StoreCorruptError):
 class StorePermissionError(StoreAccessError):
     """{store}: the SAS does not allow this: {detail}"""
 
-    fix = "Make a new SAS for this container with the permissions Read, Write, Create and List."
+    exit_code = ExitCode.AUTHENTICATION
+    fix = (
+        "Make a new SAS for this container: with the permissions Read and List to look at a bundle, with Write and"
+        " Create too to deliver one."
+    )
 
 
 class SasExpiredError(StoreAuthenticationError):

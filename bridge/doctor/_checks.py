@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from bridge.errors import BridgeError, ExitCode, StoreAuthenticationError
+from bridge.errors import BridgeError, ExitCode, StoreAccessError
 
 _LONGEST_EVIDENCE = 1000
 
@@ -76,7 +76,7 @@ _OWN_CODES = frozenset(
 
 def refused(name: str, error: BridgeError, fix: str = "") -> Check:
     """A failed check from an error; its own advice stands unless there is a better one."""
-    is_of_a_place = isinstance(error, StoreAuthenticationError)  # a collection would end with 6 for it
+    is_of_a_place = isinstance(error, StoreAccessError)  # a collection would end with 6 for it
     code = error.exit_code if error.exit_code in _OWN_CODES and not is_of_a_place else ExitCode.PREFLIGHT
     return failed(name, str(error), fix or error.advice, code)
 

@@ -88,6 +88,22 @@ def test_a_sas_that_does_not_open_the_container_to_deliver_to_is_told_as_that(
     assert ("it expired at" in done.stderr) is (wrong == "expired")
 
 
+@pytest.mark.parametrize("permissions", ["racwd", "acwdl"])
+def test_a_sas_that_may_not_look_at_a_copy_delivers_it_and_is_told_as_no_sas_to_verify_with(
+    azurite: Azurite, sealed: Path, permissions: str
+) -> None:
+    there = azurite.new_container()
+    sas = azurite.sas(there, permissions).reveal()
+    delivered = run("deliver", str(sealed), "--to", azurite.container_url(there), PEP_BRIDGE_SAS=sas)
+    assert delivered.returncode == ExitCode.OK, delivered.stderr
+    [following] = [line for line in delivered.stderr.splitlines() if line.startswith("next: pep-bridge verify")]
+    assert "Read and List" in following
+    done = run("verify", f"{azurite.container_url(there)}/{INFO.bundle_name}", PEP_BRIDGE_SAS=sas)
+    assert done.returncode == ExitCode.AUTHENTICATION, done.stderr
+    assert "it needs List" in done.stderr or "it needs Read" in done.stderr
+    assert "with the permissions Read and List to look at a bundle" in done.stderr
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_share_that_is_not_there_is_named_with_what_to_check(samba: Samba, sealed: Path, verb: str) -> None:
     missing = samba.url("backups")
