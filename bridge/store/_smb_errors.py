@@ -69,6 +69,12 @@ _KINDS: dict[int, tuple[type[StoreError], str]] = {
     0xC0000909: (StoreFullError, "the quota of the folder is used up"),
 }
 
+_FIXES = {
+    StoreReadOnlyError: "Have it made writable there, or give another place.",
+    StoreAccessError: "Wait until it is let go of there, then run the same command again.",
+    StoreExistsError: "Something of that name is in the way: move it away, or give another place.",
+}
+
 
 def status_error(store: str, status: int, path: str = "", *, writing: bool = False) -> StoreError:
     """The store's error for a status that is not success."""
@@ -76,7 +82,13 @@ def status_error(store: str, status: int, path: str = "", *, writing: bool = Fal
     if status == STOPPED_ON_SYMLINK:
         return UnsafePathError(store=store, path=ascii(path), detail="a part of it is a link")
     if status == ACCESS_DENIED:
-        refusal = StoreReadOnlyError if writing else StoreAccessError
-        return refusal(store=store, detail=f"{about}the account may not {'write' if writing else 'read'} there")
+        verb, refusal = ("write", StoreReadOnlyError) if writing else ("read", StoreAccessError)
+        allow = f"Let this account {verb} there: on the share and in the folder's own permissions."
+        return refusal(
+            store=store,
+            detail=f"{about}the account may not {verb} there",
+            fix=f"{allow} Or give another place." if writing else allow,
+        )
     kind, words = _KINDS.get(status, (StoreError, "the server refused it"))
-    return kind(store=store, detail=f"{about}{words} (0x{status:08X})", path=path, status=status, kind="share")
+    detail = f"{about}{words} (0x{status:08X})"
+    return kind(store=store, detail=detail, path=path, status=status, kind="share", fix=_FIXES.get(kind, ""))

@@ -115,6 +115,17 @@ def test_a_share_that_is_not_there_is_named_with_what_to_check(samba: Samba, sea
     assert "fix: Check the name of the share and of its server" in done.stderr
 
 
+def test_a_share_that_may_only_be_read_is_told_as_that_with_who_can_change_it(samba: Samba, sealed: Path) -> None:
+    done = run(
+        *("deliver", str(sealed), "--to", samba.url("readonly"), "--share-username", USERNAME),
+        PEP_BRIDGE_SHARE_PASSWORD=samba.credential.password.reveal(),
+    )
+    assert done.returncode == ExitCode.DELIVERY, done.stderr
+    assert "the account may not write there" in done.stderr
+    assert "fix: Let this account write there: on the share and in the folder's own permissions." in done.stderr
+    assert "Or give another place." in done.stderr
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_container_that_is_not_there_is_named_with_what_to_check(azurite: Azurite, sealed: Path, verb: str) -> None:
     missing = azurite.container_url("not-there")
