@@ -76,9 +76,14 @@ def deliver(
         )
         console.show(f"bundle     {delivered.bundle}")
         console.show(f"bundle id  {delivered.bundle_id}")
-        sent, skipped = size(delivered.bytes_sent), delivered.files_skipped
-        console.show(f"size       {delivered.files} files, {size(delivered.size_bytes)}")
-        console.show(f"sent       {sent}" + (f"; {skipped} files were there already" if skipped else ""))
+        sent, whole, skipped = size(delivered.bytes_sent), size(delivered.size_bytes), delivered.files_skipped
+        more = delivered.bytes_sent > delivered.size_bytes and sent != whole
+        console.show(f"size       {delivered.files} files, {whole}")
+        console.show(
+            f"sent       {sent}"
+            + (", the requests and what was sent again included" if more else "")
+            + (f"; {skipped} files were there already" if skipped else "")
+        )
         if delivered.left_out:
             console.warn(f"not delivered, because it is no part of the bundle: {named(delivered.left_out)}")
         if delivered.unchecked:
