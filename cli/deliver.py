@@ -89,8 +89,8 @@ def deliver(
         if delivered.unchecked:
             arrived = "every file was confirmed as it arrived"
             console.warn(f"{arrived}; the copy could not be looked at again: {delivered.unchecked}")
-        needs = ", with an access that may read and list there (of a SAS: Read and List)" if delivered.unchecked else ""
-        console.say(f"next: pep-bridge verify {quoted(delivered.bundle)}{needs}")
+        needs = ", with an access that may read and list there (a SAS: Read and List)" if delivered.unchecked else ""
+        console.say(f"next{needs}: pep-bridge verify {quoted(delivered.bundle)}")
         return Report(delivered.to_json())
 
     run_verb(ctx, "deliver", as_json, work)

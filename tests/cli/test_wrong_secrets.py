@@ -96,8 +96,9 @@ def test_a_sas_that_may_not_look_at_a_copy_delivers_it_and_is_told_as_no_sas_to_
     sas = azurite.sas(there, permissions).reveal()
     delivered = run("deliver", str(sealed), "--to", azurite.container_url(there), PEP_BRIDGE_SAS=sas)
     assert delivered.returncode == ExitCode.OK, delivered.stderr
-    [following] = [line for line in delivered.stderr.splitlines() if line.startswith("next: pep-bridge verify")]
+    [following] = [line for line in delivered.stderr.splitlines() if line.startswith("next, with ")]
     assert "Read and List" in following
+    assert following.endswith(f": pep-bridge verify {azurite.container_url(there)}/{INFO.bundle_name}"), "to be copied"
     done = run("verify", f"{azurite.container_url(there)}/{INFO.bundle_name}", PEP_BRIDGE_SAS=sas)
     assert done.returncode == ExitCode.AUTHENTICATION, done.stderr
     assert "it needs List" in done.stderr or "it needs Read" in done.stderr
