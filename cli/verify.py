@@ -98,7 +98,7 @@ def check(
     failure = VerificationFailedError(
         where=store.location,
         detail=_count(report),
-        fix="Deliver it again from a copy that verifies, or collect again; the findings name each file.",
+        fix=_fix(report),
     )
     return Report(data, failure.exit_code, [failure])
 
@@ -149,6 +149,17 @@ class _Reading:
                 self._keys_are_told = True
                 self._console.say(self._line.words)
         self._bar.update(progress.bytes_done, progress.bytes_total, self._rest)
+
+
+def _fix(report: VerificationReport) -> str:
+    from bridge.bundle import FindingKind
+
+    kinds = set(report.counts) - {FindingKind.UNHASHED}
+    if not kinds:
+        return "No fault was found; what was never hashed cannot be proven. Collect again where proof is needed."
+    if FindingKind.UNEXPECTED in kinds and kinds <= {FindingKind.UNEXPECTED, FindingKind.OXUM_MISMATCH}:
+        return "Move away what is there and not listed (the findings name it), then verify again."
+    return "Deliver it again from a copy that verifies, or collect again; the findings name each file."
 
 
 def _count(report: VerificationReport) -> str:
