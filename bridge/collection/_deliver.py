@@ -254,8 +254,9 @@ class _Delivery:
                     detail="what has arrived is kept", fix="Run the same command again: it goes on from there."
                 ) from None
             except DeliveryFailedError as error:
-                if isinstance(error.__cause__, StoreAuthenticationError) and not self._files:
-                    raise error.__cause__  # noqa: B904 - nothing has begun: the secret is what is wrong
+                cause = error.__cause__
+                if isinstance(cause, StoreAuthenticationError) and not self._files:
+                    raise cause from cause.__cause__  # nothing has begun: the secret is what is wrong
                 raise
             except StoreError as error:
                 raise self._failed(error) from error
