@@ -218,9 +218,9 @@ class ContainerUpload:
             if blob.name.startswith(start) and blob.size_bytes is not None:
                 yield Fact(blob.name[len(start) :], blob.size_bytes, blob.md5, blob.etag, blob.sha256)
 
-    def _sha256_there(self, item: TransferItem, lane: _Lane) -> str | None:
+    def _sha256_there(self, item: TransferItem, buffer: memoryview) -> str | None:
         assert self._presence is not None  # noqa: S101 - set before any task is taken
-        return self._presence.sha256_there(item, lane.buffer)
+        return self._presence.sha256_there(item, buffer)
 
     def _staged(self, item: TransferItem, lane: _Lane) -> list[BlockKey]:
         """The blocks of this file that the service holds, uncommitted."""
@@ -270,13 +270,13 @@ class ContainerUpload:
         for item in items:
             data = buffer[position : position + item.size_bytes]
             position += item.size_bytes
-            yield self._load(item, data, lane)
+            yield self._load(item, data)
 
-    def _load(self, item: TransferItem, data: memoryview, lane: _Lane) -> _Load | None:
+    def _load(self, item: TransferItem, data: memoryview) -> _Load | None:
         attempt = 0
         while True:
             try:
-                if self._skipped(item, lane):
+                if self._skipped(item, data):  # the rest of the lane's buffer has other files in it
                     return None
                 digest = hashlib.sha256()
                 with self._delivery.open_source(item) as reader:
@@ -291,8 +291,9 @@ class ContainerUpload:
                 attempt += 1
                 self._delivery.retry(item.path, error, attempt)
 
-    def _skipped(self, item: TransferItem, lane: _Lane) -> bool:
-        sha256 = self._sha256_there(item, lane)
+    def _skipped(self, item: TransferItem, buffer: memoryview) -> bool:
+        """Whether it is there already. Where the source is read to find out, that goes into the buffer."""
+        sha256 = self._sha256_there(item, buffer)
         if sha256 is None:
             return False
         fact = self._presence.candidate(item) if self._presence is not None else None
@@ -377,7 +378,7 @@ class ContainerUpload:
         while True:
             try:
                 if not sending.opened:
-                    if self._skipped(sending.item, lane):
+                    if self._skipped(sending.item, lane.buffer):
                         self._pieces.drop(sending)
                         return memoryview(b"")
                     self._remember_staged(sending, lane)
