@@ -30,7 +30,7 @@ _KEYS_WHILE_STOPPING = "stopping: waiting until nothing arrives any more; what a
 _BEFORE_THE_STAMP = {"starting", "planned", "preflighted"}
 _LEAST_PERCENT = 5
 _MOST_PERCENT = 99.0  # until what was waited for has been said
-_FRAME_ROWS = 16  # what the view needs besides the table of roles
+_FRAME_ROWS = 18  # what the view needs besides the table of roles
 
 
 class View(Protocol):
@@ -102,7 +102,7 @@ class _Lines:
     def __init__(self, console: Console, line: Line | None = None) -> None:
         self._console = console
         self._teller = _Teller(line)
-        self._run = ""
+        self._run = self._said = ""
         self._last: dict[type[object], float] = {}
 
     def on_event(self, event: events.Event) -> None:
@@ -121,6 +121,9 @@ class _Lines:
             if now - self._last.get(type(event), -_LINE_EVERY_S) < _LINE_EVERY_S:
                 return
             self._last[type(event)] = now
+        elif line == self._said:
+            return
+        self._said = line
         self._console.say(shortened(line))
 
 
@@ -150,7 +153,8 @@ class _Teller:
         done, total = size(event.bytes_done), size(event.bytes_total)
         if done == total and event.bytes_done < event.bytes_total:  # rounded, it would look finished
             done = f"all but {size(event.bytes_total - event.bytes_done)}"
-        parts = [f"delivered: {done} of {total}"]
+        there = f" ({size(event.bytes_there)} from before)" if event.bytes_there else ""
+        parts = [f"delivered: {done} of {total}{there}"]
         rest = self._line.rest if self._line is not None else ""
         if event.bytes_done < event.bytes_total:
             left = event.seconds_left, event.seconds_left_low, event.seconds_left_high
@@ -182,7 +186,9 @@ def _is_frequent(event: events.Event) -> bool:
         return event.record.stream is Stream.PROGRESS
     if isinstance(event, events.DeliveryProgress):
         return not _is_complete(event)
-    return isinstance(event, (events.Landed, events.HashProgress))
+    if isinstance(event, events.HashProgress):
+        return event.bytes_done < event.bytes_total
+    return isinstance(event, events.Landed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,7 +329,7 @@ class _Screen:
         if seen.line:
             yield Text(f"line {seen.line}", style="yellow", overflow="ellipsis", no_wrap=True)
         if seen.moving:
-            yield Text(self._clean(seen.moving), overflow="ellipsis", no_wrap=True)
+            yield Text(self._clean(seen.moving))  # a narrow window wraps it: its end is the time left
         if seen.retrying:
             yield Text(self._clean(seen.retrying), style="yellow", overflow="ellipsis", no_wrap=True)
         yield from self._draw_roles(seen, (options.height or console.height) - _FRAME_ROWS)
@@ -331,7 +337,7 @@ class _Screen:
             style = "red" if kind == "error" else "yellow"
             yield Text(f"{kind}: {text}", style=style, overflow="ellipsis", no_wrap=True)
         if told := self._teller.keys:
-            yield Text(told, style="dim", overflow="ellipsis", no_wrap=True)
+            yield Text(told, style="dim")
         yield Text(_keys(seen, stopping=stopping), style="dim")
 
     def _draw_progress(self, seen: _Seen, *, stopping: bool) -> Iterator[RenderableType]:

@@ -51,6 +51,7 @@ class LineUse:
         self._moving_bytes_per_s: float | None = None
         self._reading = Pace()
         self._paused = False
+        self._goes_over: datetime | None = None
         self.has_keys = False
         """Whether somebody can press ``keys``."""
         self._seen = options.load().settings.transfer
@@ -81,7 +82,8 @@ class LineUse:
                     self._told = str(error)
                     self._say(f"rate and quiet hours stay as they were: {error}")
             self._answered = asked
-            return LinePolicy(limit_rate_bits_per_s=self._rate, quiet_hours=self._quiet, paused=self._paused)
+            quiet = None if self._is_gone_over(self._quiet_until) else self._quiet
+            return LinePolicy(limit_rate_bits_per_s=self._rate, quiet_hours=quiet, paused=self._paused)
 
     def read_again(self) -> None:
         """What the configuration says counts from the next look on, whatever was said before. Safe in a signal handler:
@@ -116,16 +118,27 @@ class LineUse:
         """Why nothing is sent now; empty where that is not meant."""
         if self._paused:
             return "paused"
-        until = self._quiet.until(datetime.now().astimezone()) if self._quiet else None
-        return f"quiet hours until {until:%H:%M}" if until else ""
+        until = self._quiet_until
+        return f"quiet hours until {until:%H:%M}" if until and not self._is_gone_over(until) else ""
+
+    @property
+    def _quiet_until(self) -> datetime | None:
+        """When the quiet hours of now end."""
+        return self._quiet.until(datetime.now().astimezone()) if self._quiet else None
+
+    def _is_gone_over(self, until: datetime | None) -> bool:
+        """Whether somebody at the keys goes on in spite of these quiet hours."""
+        return until is not None and until == self._goes_over
 
     @property
     def words(self) -> str:
         """The limit and the keys, for the last line of a live view; empty while nothing is under way."""
         if self._moving_bytes_per_s is None or not self.has_keys:
             return ""
+        if self.rest:
+            return f"keys: p {'go on' if self._paused else 'go on in spite of them'}, r read the configuration"
         limit = "no limit" if self._rate is None else f"limit {bit_rate(self._rate)}"
-        return f"{limit}; keys: p {'go on' if self._paused else 'pause'}, - slower, + faster, r read the configuration"
+        return f"{limit}; keys: p pause, - slower, + faster, r read the configuration"
 
     def _read_configuration(self, *, is_asked: bool) -> None:
         wanted: TransferPreferences = self._options.load().settings.transfer
@@ -154,6 +167,10 @@ class LineUse:
         return acting
 
     def _pause(self) -> None:
+        if not self._paused and self.rest:
+            self._goes_over = self._quiet_until
+            self._say("going on in spite of the quiet hours")
+            return
         self._paused = not self._paused
         self._say("paused; p goes on" if self._paused else "going on")
 

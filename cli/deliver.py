@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from cli._console import Console, JsonOption, Report, run_verb
 from cli._options import BundleArgument, ConnectionsOption, LimitRateOption, QuietHoursOption, ShareUsernameOption
 from cli._transfer import LineWishes
 from cli._words import named, quoted, size
+
+if TYPE_CHECKING:
+    from bridge.collection import Delivered
 
 
 def deliver(
@@ -58,6 +61,7 @@ def deliver(
         sources = console.sources()
         source = open_place(bundle, settings, sources, console, username=share_username, is_bundle=True)
         target = open_place(to, settings, sources, console, username=share_username, api_version=api_version)
+        console.say(f"delivering {source.place.location} to {target.place.location}")
         delivered = show_live(
             console,
             "deliver",
@@ -76,14 +80,8 @@ def deliver(
         )
         console.show(f"bundle     {delivered.bundle}")
         console.show(f"bundle id  {delivered.bundle_id}")
-        sent, whole, skipped = size(delivered.bytes_sent), size(delivered.size_bytes), delivered.files_skipped
-        more = delivered.bytes_sent > delivered.size_bytes and sent != whole
-        console.show(f"size       {delivered.files} files, {whole}")
-        console.show(
-            f"sent       {sent}"
-            + (", the requests and what was sent again included" if more else "")
-            + (f"; {skipped} files were there already" if skipped else "")
-        )
+        console.show(f"size       {delivered.files} files, {size(delivered.size_bytes)}")
+        console.show(f"sent       {_sent(delivered)}")
         if delivered.left_out:
             console.warn(f"not delivered, because it is no part of the bundle: {named(delivered.left_out)}")
         if delivered.unchecked:
@@ -94,3 +92,15 @@ def deliver(
         return Report(delivered.to_json())
 
     run_verb(ctx, "deliver", as_json, work)
+
+
+def _sent(delivered: Delivered) -> str:
+    """What went over the line, and what an earlier delivery had left."""
+    sent, missing = size(delivered.bytes_sent), delivered.size_bytes - delivered.bytes_there
+    if delivered.bytes_sent > missing and sent != size(missing):
+        sent += ", the requests and what was sent again included"
+    if not delivered.bytes_there:
+        return sent
+    whole = delivered.files_skipped
+    files = f"{whole} whole file{'s' if whole != 1 else ''} among it" if whole else "of files that were not whole"
+    return f"{sent}; {size(delivered.bytes_there)} was there already, {files}"

@@ -38,6 +38,7 @@ from bridge.errors import (
 from bridge.secrets import Credential, Secret
 from bridge.store import Store, check_path, lies_within
 from bridge.store.transfer import (
+    SILENT_S,
     FileFinished,
     Note,
     Paused,
@@ -47,6 +48,7 @@ from bridge.store.transfer import (
     TransferEvent,
     TransferItem,
     TransferJournal,
+    TransferResult,
     transfer,
 )
 
@@ -65,9 +67,10 @@ _FOREIGN = {FindingKind.UNEXPECTED, FindingKind.UNSAFE_PATH}
 class Delivered:
     """A bundle that is whole in another store.
 
-    ``files_skipped`` were there already. ``left_out`` lie beside the payload, or have names that are not safe, and are
-    no part of the bundle. ``unchecked`` says why the copy could not be looked at afterwards, where the store forbids
-    it; every file was confirmed by the service all the same.
+    ``files_skipped`` were there already, whole; with what was there of others they make ``bytes_there``. ``left_out``
+    lie beside the payload, or have names that are not safe, and are no part of the bundle. ``unchecked`` says why the
+    copy could not be looked at afterwards, where the store forbids it; every file was confirmed by the service all the
+    same.
     """
 
     bundle: str
@@ -77,6 +80,7 @@ class Delivered:
     size_bytes: int
     bytes_sent: int
     files_skipped: int
+    bytes_there: int = 0
     left_out: tuple[str, ...] = ()
     unchecked: str | None = None
 
@@ -195,7 +199,7 @@ class _Delivery:
                 refuse_a_bundle(self._target_root)
         self._journal.note_delivery(self._name, self._target.location, "begun")
         try:
-            bytes_sent, skipped = self._copy()
+            result = self._copy()
             with self._control.breakable():
                 unchecked = self._check()
         except BridgeError as error:
@@ -209,8 +213,9 @@ class _Delivery:
             bundle_id=self._sealed.bundle_id,
             files=self._files,
             size_bytes=self._size_bytes,
-            bytes_sent=bytes_sent,
-            files_skipped=skipped,
+            bytes_sent=result.bytes_sent,
+            files_skipped=result.skipped,
+            bytes_there=result.bytes_there,
             left_out=tuple(self._left_out),
             unchecked=unchecked,
         )
@@ -232,14 +237,14 @@ class _Delivery:
                 fix="Deliver to another place, or move the other bundle away.",
             )
 
-    def _copy(self) -> tuple[int, int]:
+    def _copy(self) -> TransferResult:
         with self._memory() as memory, Listing() as files:
             try:
                 with self._control.breakable():
                     self._list_into(files)
                     declaration = self._item(DECLARATION, None)
                 with cancelling(lambda: self._control.asked) as cancel:
-                    result = transfer(
+                    return transfer(
                         self._source,
                         self._target,
                         files,
@@ -260,7 +265,6 @@ class _Delivery:
                 raise
             except StoreError as error:
                 raise self._failed(error) from error
-        return result.bytes_sent, result.skipped
 
     def _memory(self) -> TransferJournal:
         return open_delivery(self._journal.state_dir, f"{self._name}-{_tag_of(self._target.location)}")
@@ -333,7 +337,7 @@ class _Delivery:
         if isinstance(event, FileFinished):
             self._files += 1
             self._size_bytes += event.result.size_bytes
-        elif (shown := show_transfer("", event)) is not None:
+        elif (shown := show_transfer("", event, self._target.location)) is not None:
             self._tell(shown)
 
     def _failed(self, error: BridgeError) -> DeliveryFailedError:
@@ -360,8 +364,8 @@ def open_delivery(state_dir: Path, name: str) -> TransferJournal:
     return TransferJournal(folder / f"{name}.sqlite")
 
 
-def show_transfer(run_id: str, event: TransferEvent) -> Event | None:
-    """What a run tells of its transfer."""
+def show_transfer(run_id: str, event: TransferEvent, target: str) -> Event | None:
+    """What a run tells of its transfer to a place."""
     match event:
         case Progress():
             return DeliveryProgress(
@@ -372,7 +376,8 @@ def show_transfer(run_id: str, event: TransferEvent) -> Event | None:
                 seconds_left=event.time_left_s,
                 seconds_left_low=event.time_left_low_s,
                 seconds_left_high=event.time_left_high_s,
-                detail=f"retrying {', '.join(event.retrying[:3])}" if event.retrying else "",
+                bytes_there=event.bytes_there,
+                detail=_trouble(event, target),
             )
         case Retrying():
             return Warned(run_id=run_id, text=f"{event.path}: {event.reason}; tried again in {event.wait_s:.0f} s")
@@ -381,9 +386,18 @@ def show_transfer(run_id: str, event: TransferEvent) -> Event | None:
         case Note():
             return Warned(run_id=run_id, text=event.text)
         case Paused():
-            return Waiting(run_id=run_id, reason="quiet hours" if event.until else "paused", until=event.until)
+            reason = f"quiet hours until {event.until:%H:%M}" if event.until else "paused"
+            return Waiting(run_id=run_id, reason=reason, until=event.until)
         case _:
             return None
+
+
+def _trouble(event: Progress, target: str) -> str:
+    if event.retrying:
+        return f"retrying {', '.join(event.retrying[:3])}"
+    if event.silent_s >= SILENT_S and not (event.complete or event.paused_until):
+        return f"nothing has come through to {target} for {event.silent_s:.0f} s"
+    return ""
 
 
 def _another_source(source: Store) -> str:

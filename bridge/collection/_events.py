@@ -101,6 +101,8 @@ class DeliveryProgress(RunEvent):
     seconds_left: float | None = None
     seconds_left_low: float | None = None
     seconds_left_high: float | None = None
+    bytes_there: int = 0
+    """Of ``bytes_done``: what was there before."""
     detail: str = ""
 
 
@@ -124,7 +126,7 @@ def plain_line(event: Event) -> str | None:
             return f"warning: {text}"
         case Waiting(reason=reason, until=until):
             clock = f"{until.astimezone(UTC):%H:%M:%SZ}" if until else ""
-            if until is None or clock in reason:  # it says itself until when
+            if until is None or clock in reason or f"{until:%H:%M}" in reason:  # it says itself until when
                 return f"waiting: {reason}"
             return f"waiting: {reason} (until {until.astimezone(UTC):%Y-%m-%d} {clock})"
         case HashProgress(bytes_done=done, bytes_total=total):

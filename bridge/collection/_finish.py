@@ -171,7 +171,7 @@ class Finisher:
         def note(event: TransferEvent) -> None:
             if isinstance(event, FileFinished):
                 payload.hashed(event.result.path, event.result.size_bytes, event.result.sha256)
-            elif (shown := show_transfer(self.run.id, event)) is not None:
+            elif (shown := show_transfer(self.run.id, event, target.location)) is not None:
                 self.emit(shown)
 
         with open_delivery(state_dir, self.run.bundle_name) as journal:
@@ -363,7 +363,7 @@ class _Count:
         with self._lock:
             if not isinstance(event, Retrying):
                 self._is_paused = isinstance(event, Paused)
-            if (shown := show_transfer(self._run_id, event)) is not None:
+            if (shown := show_transfer(self._run_id, event, "")) is not None:
                 self._emit(shown)
             self._tell()
 

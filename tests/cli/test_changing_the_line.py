@@ -109,6 +109,7 @@ def test_a_paused_delivery_sends_nothing_until_it_goes_on(delivery: Delivery) ->
 def test_the_configuration_changed_meanwhile_goes_over_the_option(delivery: Delivery) -> None:
     with delivery.start("--limit-rate", HOPELESS, "--json") as process:
         assert process.stderr is not None
+        assert process.stderr.readline().startswith("delivering ")
         assert process.stderr.readline().startswith("delivered: ")
         delivery.configure("2Gbit")
         _, said = process.communicate()
@@ -119,6 +120,7 @@ def test_the_configuration_changed_meanwhile_goes_over_the_option(delivery: Deli
 def test_hangup_of_a_process_without_a_terminal_reads_the_configuration_and_ends_nothing(delivery: Delivery) -> None:
     with delivery.start("--limit-rate", HOPELESS) as process:
         assert process.stderr is not None
+        assert process.stderr.readline().startswith("delivering ")
         assert process.stderr.readline().startswith("delivered: ")
         process.send_signal(signal.SIGHUP)
         _, said = process.communicate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,38 @@ def test_the_key_for_the_configuration_takes_its_word_over_that_of_the_other_key
     assert lab.rate() == 10 * MBIT
     lab.use.keys["r"]()
     assert lab.rate() == 20 * MBIT
+
+
+def around_now() -> str:
+    now, hour = datetime.now().astimezone(), timedelta(hours=1)
+    return f"{now - hour:%H:%M}-{now + hour:%H:%M}"
+
+
+def test_the_pause_key_goes_on_in_spite_of_quiet_hours_and_pauses_after_that(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, limit_rate="8Mbit", quiet_hours=around_now())
+    lab.use.has_keys = True
+    lab.is_moving()
+    assert lab.use.rest.startswith("quiet hours until ")
+    assert lab.use().quiet_hours is not None
+    assert lab.use.words == "keys: p go on in spite of them, r read the configuration", "no limit while nothing moves"
+    lab.use.keys["p"]()
+    assert lab.said == ["going on in spite of the quiet hours"]
+    assert (lab.use.rest, lab.use().quiet_hours, lab.use().paused) == ("", None, False)
+    assert lab.use.words.startswith("limit 8 Mbit/s; keys: p pause, ")
+    lab.use.keys["p"]()
+    assert (lab.use.rest, lab.use().paused) == ("paused", True)
+    assert lab.use.words == "keys: p go on, r read the configuration"
+    lab.use.keys["p"]()
+    assert lab.use.rest == "", "the quiet hours are still gone over"
+
+
+def test_other_quiet_hours_than_those_that_were_gone_over_count(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, f'[transfer]\nquiet_hours = "{around_now()}"\n')
+    lab.is_moving()
+    lab.use.keys["p"]()
+    assert lab.use().quiet_hours is None
+    lab.change(f'[transfer]\nquiet_hours = "{datetime.now().astimezone() - timedelta(hours=1):%H:%M}-00:00"\n')
+    assert lab.use().quiet_hours is not None
 
 
 def test_keys_do_nothing_and_are_not_shown_while_nothing_is_under_way(tmp_path: Path) -> None:

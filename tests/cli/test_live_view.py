@@ -81,6 +81,29 @@ def test_the_end_of_a_delivery_is_told_however_soon_it_comes(capsys: pytest.Capt
     assert capsys.readouterr().err.splitlines()[1:] == ["delivered: 8.0 MB of 8.0 MB"]
 
 
+def test_what_an_earlier_delivery_had_left_is_told_from_the_first_line_on(capsys: pytest.CaptureFixture[str]) -> None:
+    said = plain(replace(progress(3), bytes_there=2_500_000, rate_bytes_per_s=0.0), capsys)
+    assert said == "delivered: 3.0 MB of 8.0 MB (2.5 MB from before)\n"
+
+
+def test_the_last_figure_of_hashing_is_all_of_it_and_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _Lines(Console(as_json=False))
+    for done in (1, 2, 8, 8, 8):
+        lines.on_event(HashProgress(run_id="", bytes_done=done * MB, bytes_total=8 * MB))
+    told = [line for line in capsys.readouterr().err.splitlines() if "hashed" in line]
+    assert [line.partition(",")[0] for line in told] == ["hashed: 1.0 MB of 8.0 MB", "hashed: 8.0 MB of 8.0 MB"]
+
+
+@pytest.mark.parametrize("width", [60, 70, 80])
+def test_a_narrow_window_cuts_neither_the_time_left_nor_the_keys(width: int) -> None:
+    words = "limit 40 Mbit/s; keys: p pause, - slower, + faster, r read the configuration"
+    screen = _Screen("deliver", Console(as_json=False), "Ctrl-C: stop", _Teller(Line(words=words)))
+    screen.on_event(replace(progress(3, left_s=12_500.0), bytes_there=2 * MB))
+    told = " ".join(drawn(screen, width).split())
+    assert "about 3:28:20 left (3:28:20 to 6:56:40)" in told
+    assert words in told
+
+
 def drawn(screen: _Screen, width: int = 120) -> str:
     shown = RichConsole(width=width, height=40, force_terminal=False, record=True)
     with shown.capture() as captured:

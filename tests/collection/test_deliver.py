@@ -19,6 +19,7 @@ from bridge.bundle import Unhashed, Verdict, read_bundle, seal, verify
 from bridge.collection import (
     Access,
     Control,
+    DeliveryProgress,
     Event,
     Journal,
     Outcome,
@@ -43,7 +44,7 @@ from bridge.errors import (
 )
 from bridge.secrets import Credential, Secret
 from bridge.store import Entry, FolderStore, Store, UnsafeNameHandler
-from bridge.store.transfer import Note, Paused, Repairing, TransferEvent
+from bridge.store.transfer import Note, Paused, Progress, Repairing, TransferEvent
 from cli._signals import interrupts
 from tests.support.azurite import Azurite
 from tests.support.bundles import DOCUMENTS, INFO, digests_of, make_bundle, write_payload
@@ -230,11 +231,11 @@ def test_ctrl_c_ends_a_delivery_that_waits_for_a_place_to_answer(
             "warning: data/a.zip is sent again, it did not arrive whole: the MD5",
         ),
         (Note("the SAS does not permit listing"), "warning: the SAS does not permit listing"),
-        (Paused(datetime(2026, 11, 23, 18, tzinfo=UTC)), "waiting: quiet hours (until 2026-11-23 18:00:00Z)"),
+        (Paused(datetime(2026, 11, 23, 18, tzinfo=UTC)), "waiting: quiet hours until 18:00"),
     ],
 )
 def test_repairs_notes_and_quiet_hours_reach_the_operator(event: TransferEvent, line: str) -> None:
-    shown = show_transfer("run", event)
+    shown = show_transfer("run", event, "//nas/logs")
     assert shown is not None
     assert str(plain_line(shown)).startswith(line)
 
@@ -370,6 +371,39 @@ def test_a_staged_run_leaves_no_memory_of_its_delivery(request_to: Request, acce
 def test_a_pause_and_quiet_hours_are_told_apart() -> None:
     now = datetime.now(UTC)
     for until, said in ((now, "quiet hours"), (None, "paused")):
-        event = show_transfer("r", Paused(until))
+        event = show_transfer("r", Paused(until), "//nas/logs")
         assert event is not None
         assert said in str(plain_line(event))
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "paused_until", "said"),
+    [(31.2, None, "nothing has come through to //nas/logs for 31 s"), (3.0, None, ""), (31.2, datetime.now(UTC), "")],
+)
+def test_a_place_that_fell_silent_is_named(silent_s: float, paused_until: datetime | None, said: str) -> None:
+    event = show_transfer("r", replace(PROGRESS, silent_s=silent_s, paused_until=paused_until), "//nas/logs")
+    assert isinstance(event, DeliveryProgress)
+    assert event.detail == said
+    retrying = show_transfer("r", replace(PROGRESS, silent_s=silent_s, retrying=("a.zip",)), "//nas/logs")
+    assert isinstance(retrying, DeliveryProgress)
+    assert retrying.detail == "retrying a.zip"
+
+
+PROGRESS = Progress(
+    bytes_total=100,
+    bytes_sent=50,
+    bytes_confirmed=50,
+    bytes_there=0,
+    bytes_finished=50,
+    files_total=2,
+    files_finished=1,
+    rate_bits_per_s=0.0,
+    time_left_s=None,
+    time_left_low_s=None,
+    time_left_high_s=None,
+    silent_s=0.0,
+    connections=1,
+    paused_until=None,
+    retrying=(),
+    complete=False,
+)

@@ -697,6 +697,61 @@ def test_once_all_is_acknowledged_nobody_says_how_long_the_last_yes_takes() -> N
     assert tally.progress(1, None, complete=True).time_left_s == 0.0
 
 
+class Lab:
+    """A tally, and a clock that is moved by hand."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._now = 0.0
+        self.tally = Tally(total_bytes, 100, monotonic=lambda: self._now)
+
+    def second(self, *, sent: int = 0, confirmed: int = 0, paused: bool = False) -> Progress:
+        self._now += 1.0
+        self.tally.sent(sent)
+        self.tally.confirmed(confirmed)
+        self.tally.sample(paused=paused)
+        return self.tally.progress(8, None)
+
+
+def test_no_rate_and_no_time_is_told_from_the_small_files_that_come_before_the_first_large_pieces() -> None:
+    lab = Lab(350 * MIB)
+    for _ in range(6):  # eight pieces of 4 MiB are under way; a few small files have arrived
+        early = lab.second(sent=5 * MIB + 400 * KIB, confirmed=400 * KIB)
+        assert (early.rate_bits_per_s, early.time_left_s) == (0.0, None)
+    told = lab.second(sent=5 * MIB, confirmed=32 * MIB)
+    assert told.time_left_s == pytest.approx(350 / 5, rel=0.2)
+
+
+def test_a_rate_that_was_not_known_before_a_pause_is_not_told_after_it() -> None:
+    lab = Lab(100 * MIB)
+    for _ in range(3):
+        lab.second(sent=5 * MIB, confirmed=KIB)
+    lab.second(confirmed=15 * MIB - 3 * KIB, paused=True)
+    assert lab.second(sent=5 * MIB).time_left_s is None
+    told = lab.second(sent=5 * MIB, confirmed=10 * MIB)
+    assert told.time_left_s == pytest.approx(75 / 5, rel=0.01), "nothing of the time before the pause"
+
+
+def test_silence_is_told_and_promises_no_time_and_a_pause_is_none() -> None:
+    lab = Lab(100 * MIB)
+    for _ in range(3):
+        lab.second(sent=MIB, confirmed=MIB)
+    silent = [lab.second() for _ in range(11)][-1]
+    assert (silent.silent_s, silent.rate_bits_per_s, silent.time_left_s) == (11.0, 0.0, None)
+    resting = [lab.second(paused=True) for _ in range(60)][-1]
+    assert resting.silent_s == 0.0
+    assert lab.second(sent=MIB, confirmed=MIB).silent_s == 0.0
+
+
+def test_what_was_there_before_is_told_also_of_files_that_were_not_whole() -> None:
+    lab = Lab(10 * MIB)
+    lab.tally.confirmed(3 * MIB, moved=False)
+    assert lab.second(sent=MIB, confirmed=MIB).bytes_there == 3 * MIB
+    lab.tally.unconfirmed(4 * MIB)  # the line was cut: what is there of the file is looked at again
+    lab.tally.confirmed(4 * MIB, moved=False)
+    assert lab.second(sent=6 * MIB, confirmed=6 * MIB).bytes_there == 3 * MIB
+    assert lab.tally.result().bytes_there == 3 * MIB
+
+
 def test_time_left_is_told_with_its_spread() -> None:
     seen: list[Progress] = []
     with ScriptedService() as service:

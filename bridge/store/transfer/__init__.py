@@ -20,8 +20,10 @@ from bridge.store.transfer._events import (
 from bridge.store.transfer._hashing import FileHash, comes_over_a_line, hash_files
 from bridge.store.transfer._journal import TransferJournal
 from bridge.store.transfer._settings import LinePolicy, QuietHours, TransferSettings, parse_rate
+from bridge.store.transfer._tally import SILENT_S
 
 __all__ = [
+    "SILENT_S",
     "ContainerAccess",
     "EventHandler",
     "FileFinished",

@@ -84,13 +84,15 @@ class Progress:
     """Where the transfer stands.
 
     ``bytes_sent`` counts what was handed to the line in this run, requests and again-sent bytes included;
-    ``bytes_confirmed`` what the target has acknowledged or had already; ``bytes_finished`` what lies in files that are
-    there, whole.
+    ``bytes_confirmed`` what the target has acknowledged or had already, ``bytes_there`` what of it it had;
+    ``bytes_finished`` what lies in files that are there, whole. ``silent_s`` is for how long nothing was sent and
+    nothing confirmed, pauses left out.
     """
 
     bytes_total: int | None
     bytes_sent: int
     bytes_confirmed: int
+    bytes_there: int
     bytes_finished: int
     files_total: int | None
     files_finished: int
@@ -98,6 +100,7 @@ class Progress:
     time_left_s: float | None
     time_left_low_s: float | None
     time_left_high_s: float | None
+    silent_s: float
     connections: int
     paused_until: datetime | None
     retrying: tuple[str, ...]
@@ -120,7 +123,7 @@ EventHandler = Callable[[TransferEvent], None]
 @dataclass(frozen=True, slots=True)
 class TransferResult:
     """The sum of a transfer that ended well. ``bytes_sent`` is what was handed to the line,
-    requests and again-sent bytes included."""
+    requests and again-sent bytes included; ``bytes_there`` what the target had before, of unfinished files too."""
 
     files: int
     size_bytes: int
@@ -129,5 +132,6 @@ class TransferResult:
     skipped: int
     repaired: int
     bytes_sent: int
+    bytes_there: int
     retries: int
     elapsed_s: float

@@ -14,6 +14,8 @@ _SAMPLES = 30
 _SAMPLE_EVERY_S = 1.0
 _RECENT = 5
 _RETRYING_SHOWN_S = 10.0
+SILENT_S = 10.0
+"""After so long without a byte nobody knows how long the rest will take."""
 
 
 class Tally:
@@ -35,19 +37,25 @@ class Tally:
         self._sampled_at = self._started_at
         self._sampled_bytes = 0
         self._moved = 0
+        self._moved_at = self._started_at
+        self._counts_from = (0, 0)
+        self._is_known = False
 
     # -- counting -----------------------------------------------------------------------------------------------------
 
     def sent(self, size_bytes: int) -> None:
         with self._lock:
             self._sent += size_bytes
+            if size_bytes:
+                self._moved_at = self._monotonic()
 
     def confirmed(self, size_bytes: int, *, moved: bool = True) -> None:
         """The target has acknowledged bytes; ``moved`` tells those of this run from those it had already."""
         with self._lock:
             self._confirmed += size_bytes
-            if moved:
+            if moved and size_bytes:
                 self._moved += size_bytes
+                self._moved_at = self._monotonic()
 
     def unconfirmed(self, size_bytes: int) -> None:
         """Acknowledged bytes that turned out to be lost or wrong."""
@@ -81,12 +89,15 @@ class Tally:
     def sample(self, *, paused: bool = False) -> float | None:
         """Measures the rate of the last second; returns bytes per second when a new sample was taken.
 
-        A pause says nothing of the line: it is left out.
+        A pause says nothing of the line: it is left out. Of a rate that was not known yet, nothing is kept.
         """
         now = self._monotonic()
         with self._lock:
             if paused:
-                self._sampled_at, self._sampled_bytes = now, self._moved
+                self._sampled_at, self._sampled_bytes, self._moved_at = now, self._moved, now
+                if not self._is_known:
+                    self._samples.clear()
+                    self._counts_from = self._sent, self._moved
                 return None
             elapsed_s = now - self._sampled_at
             if elapsed_s < _SAMPLE_EVERY_S:
@@ -94,8 +105,15 @@ class Tally:
             rate = (self._moved - self._sampled_bytes) / elapsed_s
             self._samples.append((elapsed_s, rate))
             self._sampled_at, self._sampled_bytes = now, self._moved
+            self._is_known = self._is_known or self._says_the_rate()
             self._retrying = {path: until for path, until in self._retrying.items() if until > now}
         return self.recent_rate()
+
+    def _says_the_rate(self) -> bool:
+        """Whether more is confirmed than is under way: before the answers to the first large pieces, what was
+        confirmed, a few small files, says little of the line."""
+        sent, moved = self._counts_from
+        return 0 < self._moved - moved >= (self._sent - sent) / 2
 
     def recent_rate(self) -> float:
         """Bytes per second over the last few seconds."""
@@ -106,18 +124,22 @@ class Tally:
     def progress(self, connections: int, paused_until: datetime | None, *, complete: bool = False) -> Progress:
         with self._lock:
             left = None if self._bytes_total is None else max(0, self._bytes_total - self._confirmed)
-            best, low, high = _time_left(left, [rate for _, rate in self._samples])
+            silent_s = self._monotonic() - self._moved_at
+            is_known = self._is_known and silent_s < SILENT_S
+            best, low, high = _time_left(left, [rate for _, rate in self._samples] if is_known else [])
             return Progress(
                 bytes_total=self._bytes_total,
                 bytes_sent=self._sent,
                 bytes_confirmed=self._confirmed,
+                bytes_there=max(0, self._confirmed - self._moved),
                 bytes_finished=self._finished,
                 files_total=self._files_total,
                 files_finished=self._files,
-                rate_bits_per_s=8 * self.recent_rate(),
+                rate_bits_per_s=8 * self.recent_rate() if is_known else 0.0,
                 time_left_s=0.0 if complete else best,
                 time_left_low_s=0.0 if complete else low,
                 time_left_high_s=0.0 if complete else high,
+                silent_s=silent_s,
                 connections=connections,
                 paused_until=paused_until,
                 retrying=tuple(sorted(self._retrying)[:8]),
@@ -130,6 +152,7 @@ class Tally:
                 files=self._files,
                 size_bytes=self._finished,
                 bytes_sent=self._sent,
+                bytes_there=max(0, self._confirmed - self._moved),
                 retries=self._retries,
                 elapsed_s=self._monotonic() - self._started_at,
                 **self._by_status,
