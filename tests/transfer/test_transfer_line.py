@@ -486,6 +486,31 @@ def test_a_service_that_does_not_know_crc64_is_given_md5() -> None:
     assert result.copied == 50
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {f"{number}.zip": 2 * MIB for number in range(3)},
+        {"1.zip": 3 * MIB, "2.zip": 9 * MIB, "3.zip": 9 * MIB, "4.log": 100 * KIB, "5.log": 50 * KIB},
+        {"1.zip": 9 * MIB, "2.zip": 9 * MIB, **{f"{number}.log": 100 * KIB for number in range(3, 9)}},
+    ],
+    ids=["in one request each", "of every size", "in blocks first"],
+)
+def test_a_service_that_does_not_know_crc64_costs_a_quarter_of_a_megabyte_at_most(sizes: dict[str, int]) -> None:
+    """It takes the body, and only its answer shows that it has not checked it."""
+
+    def old(request: Request) -> None:
+        request.headers.pop("x-ms-content-crc64", None)
+
+    with ScriptedService(old) as service:
+        result = transfer(
+            made_up(sizes), container(service.port), [TransferItem(path, size) for path, size in sizes.items()]
+        )
+        lists = [request.body_bytes for request in service.requests if "comp=blocklist" in request.target]
+        taken = service.body_bytes - sum(lists)
+    assert result.copied == len(sizes)
+    assert sum(sizes.values()) <= taken <= sum(sizes.values()) + 256 * KIB
+
+
 def test_an_old_version_is_never_asked_for_crc64() -> None:
     with ScriptedService() as service:
         transfer(made_up({"a": 1000}), container(service.port, "2017-11-09"), [TransferItem("a", 1000)])

@@ -23,7 +23,7 @@ from bridge.store._blob_listing import all_pages
 from bridge.store._block_limits import MAX_BLOCK_BYTES, MAX_BLOCKS
 from bridge.store._buffers import aligned_buffer
 from bridge.store._wire import tls_context
-from bridge.store.transfer._agreement import Agreement
+from bridge.store.transfer._agreement import FIRST_BYTES, Agreement
 from bridge.store.transfer._arrived import Arrived, Fact
 from bridge.store.transfer._blob_wire import (
     BlobWire,
@@ -44,7 +44,6 @@ from bridge.store.transfer._presence import Presence
 _MOST_TOGETHER = 32
 _MOST_REPAIRS = 3
 _MOST_HOLES = 1000
-_FIRST_BYTES = 256 << 10  # the piece that finds out which checksum the service knows may have to be sent twice
 
 _MayPass = BusyError | LineError | ApiVersionError
 _MAY_PASS = (BusyError, LineError, ApiVersionError)
@@ -247,13 +246,15 @@ class ContainerUpload:
     # -- small files --------------------------------------------------------------------------------------------------
 
     def _send_together(self, items: list[TransferItem], lane: _Lane) -> None:
-        loads = [load for load in self._loads(items, lane) if load is not None]
+        read = [load for load in self._loads(items, lane) if load is not None]
+        loads = sorted(read, key=lambda load: load.item.size_bytes)
         attempt = 0
         while loads:
-            with self._for_blobs.asked():
-                together = self._pieces.most_together if self._for_blobs.settled else 1
+            with self._for_blobs.asked(loads[0].item.size_bytes) as algorithm:
+                asks = algorithm is Algorithm.CRC64 and not self._for_blobs.settled
+                together = 1 if asks else self._pieces.most_together
                 now, later = loads[:together], loads[together:]
-                left, error = self._exchange(now, lane)
+                left, error = self._exchange(now, lane, algorithm)
             loads = left + later
             if error is None:
                 attempt = 0
@@ -301,9 +302,8 @@ class ContainerUpload:
         self._delivery.finish([Finished(item, sha256, "skipped", 0, fact.etag if fact is not None else None)])
         return True
 
-    def _exchange(self, loads: list[_Load], lane: _Lane) -> tuple[list[_Load], _MayPass | None]:
+    def _exchange(self, loads: list[_Load], lane: _Lane, algorithm: Algorithm) -> tuple[list[_Load], _MayPass | None]:
         """Sends files at once and takes the answers; returns those to be sent again, and what was in the way."""
-        algorithm = self._for_blobs.algorithm
         puts = [Put(load.item.path, load.data, checksum_of(load.data, algorithm), load.sha256) for load in loads]
         for load in loads:
             load.attempts += 1
@@ -438,7 +438,7 @@ class ContainerUpload:
     def _piece_bytes(self, sending: Sending, left: int) -> int:
         usual = self._delivery.line.piece_bytes()
         if not self._for_blocks.settled and self._delivery.settings.block_size_bytes is None:
-            usual = min(usual, _FIRST_BYTES)
+            usual = min(usual, FIRST_BYTES)
         ahead = bisect_right(sending.staged_offsets, sending.offset)
         still_staged = len(sending.staged_offsets) - ahead
         least = -(-left // max(1, MAX_BLOCKS - sending.pieces - still_staged))
@@ -459,11 +459,12 @@ class ContainerUpload:
                 if foreign is not None:
                     self._clear(sending, foreign, lane)
                     foreign = None
-                with self._for_blocks.asked():
+                with self._for_blocks.asked(0) as algorithm:
                     begun = time.monotonic()
-                    key = BlockKey(offset, len(piece), checksum_of(piece, self._for_blocks.algorithm))
+                    key = BlockKey(offset, len(piece), checksum_of(piece, algorithm))
                     echoed = lane.wire.put_block(path, key.encode(), piece, key.checksum)
-                    if key.checksum.algorithm is Algorithm.CRC64 and not self._for_blocks.heard(echoed=echoed):
+                    if algorithm is Algorithm.CRC64 and not self._for_blocks.heard(echoed=echoed):
+                        self._for_blobs.give_up()  # one body sent twice is enough to know
                         continue
                 break
             except _MAY_PASS as error:
