@@ -73,7 +73,8 @@ _WHAT_TO_DO = {
     "LeaseIdMissing": f"Have the lease broken. Or: {_ELSEWHERE[0].lower()}{_ELSEWHERE[1:]}",
     "ContainerBeingDeleted": "Choose another container, or wait some minutes and have it made again.",
     "BlobImmutableDueToPolicy": _ELSEWHERE,
-    "RequestBodyTooLarge": "Have the limit raised of what stands before the service: requests have up to 4 MiB.",
+    "RequestBodyTooLarge": "Have the limit raised of what stands before the service: requests have up to 4 MiB,"
+    " smaller ones where that is refused, and at least 256 KiB.",
     **dict.fromkeys(_WRONG_TYPE, f"Remove that blob. Or: {_ELSEWHERE[0].lower()}{_ELSEWHERE[1:]}"),
     **dict.fromkeys(_NAMES, "The service does not take this name: deliver to a shorter folder name, or to a share."),
     **dict.fromkeys(

@@ -404,6 +404,42 @@ def test_a_refusal_is_told_in_words_with_what_to_do_next(
     assert "share" not in advice or "SAS" not in str(failure.value), "a SAS has no user name and no password"
 
 
+@pytest.mark.parametrize("code", ["", "RequestBodyTooLarge"])
+def test_smaller_requests_follow_one_that_was_too_large_for_something_on_the_way(code: str) -> None:
+    def proxy(request: Request) -> Answer | None:
+        refused = request.method == "PUT" and request.body_bytes > MIB
+        return Answer(413, {"x-ms-error-code": code} if code else {}) if refused else None
+
+    sizes = {"1.zip": 9 * MIB + 1, "2.zip": 3 * MIB, "3.zip": 20 * MIB, "4.log": 1000, "5.log": MIB, "6.log": MIB + 1}
+    events: list[TransferEvent] = []
+    with ScriptedService(proxy) as service:
+        result = transfer(
+            made_up(sizes),
+            container(service.port),
+            [TransferItem(path, size) for path, size in sizes.items()],
+            on_event=events.append,
+        )
+        refused = [request for request in service.requests if request.body_bytes > MIB]
+        made = {path: service.committed(f"/account/container/west/{path}") for path in sizes}
+    assert result.copied == len(sizes)
+    assert {path: sum(size for _, size in blocks) for path, blocks in made.items() if blocks} == {
+        path: size for path, size in sizes.items() if size > MIB
+    }
+    assert 0 < len(refused) <= 12, "what is read already, and no more"
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert all("takes no requests of" in note for note in notes)
+    assert 1 <= len(notes) <= 3
+
+
+def test_what_takes_no_requests_at_all_ends_a_delivery_soon() -> None:
+    def proxy(request: Request) -> Answer | None:
+        return Answer(413) if request.method == "PUT" and request.body_bytes > 200 << 10 else None
+
+    with ScriptedService(proxy) as service, pytest.raises(DeliveryFailedError, match="413") as failure:
+        transfer(made_up({"a": 9 * MIB}), container(service.port), [TransferItem("a", 9 * MIB)])
+    assert "limit raised" in failure.value.advice
+
+
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("refused", ["GET", "PUT"])
 def test_a_refusal_of_something_on_the_way_is_not_told_as_one_of_the_sas(refused: str, status: int) -> None:

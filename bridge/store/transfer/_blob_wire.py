@@ -62,6 +62,10 @@ class ForeignBlocksError(StoreCorruptError):
     """{store}: blocks that another tool has staged are in the way: {detail}"""
 
 
+class TooLargeError(StoreError):
+    """{store}: a request is too large for the service, or for something before it: {detail}"""
+
+
 @dataclass(frozen=True, slots=True)
 class StagedBlock:
     block_id: str
@@ -270,6 +274,8 @@ class BlobWire:
         )
         if isinstance(error, StoreUnreachableError):
             return BusyError(**where)
+        if response.status == 413:
+            return TooLargeError(**where, fix=error.advice)
         if writing and isinstance(error, StorePermissionError):  # it may have been otherwise until now
             return StoreReadOnlyError(store=self.access.location, detail=error.fields["detail"], fix=error.advice)
         return error

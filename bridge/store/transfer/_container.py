@@ -32,12 +32,13 @@ from bridge.store.transfer._blob_wire import (
     ForeignBlocksError,
     LineError,
     Put,
+    TooLargeError,
 )
 from bridge.store.transfer._block_ids import BlockKey
 from bridge.store.transfer._checksum import Algorithm, checksum_of
 from bridge.store.transfer._delivery import Delivery, Finished, SourceChanged
 from bridge.store.transfer._events import FileStatus, Note, TransferItem
-from bridge.store.transfer._line import USUAL_PIECE
+from bridge.store.transfer._line import SMALLEST_PIECE, USUAL_PIECE
 from bridge.store.transfer._pieces import Pieces, Sending
 from bridge.store.transfer._presence import Presence
 
@@ -324,6 +325,9 @@ class ContainerUpload:
                     problem = error
                 except (StoreCorruptError, BlocksLostError) as error:
                     left.append(self._to_repair(load, error))
+                except TooLargeError as error:
+                    self._make_smaller(load.item.size_bytes, error)
+                    self._pieces.add(load.item)
                 except LineError as error:
                     left += loads[number:]
                     problem = error
@@ -450,7 +454,28 @@ class ContainerUpload:
         return min(size, sending.staged_offsets[ahead] - sending.offset) if still_staged else size
 
     def _stage(self, sending: Sending, offset: int, piece: memoryview, lane: _Lane) -> bool:
-        """Sends one block until the service has confirmed it; tells whether the file can be committed."""
+        """Sends a piece, in halves where it is too large; tells whether the file can be committed."""
+        parts = [(offset, piece)]
+        while parts:
+            offset, part = parts.pop()
+            try:
+                if not self._stage_block(sending, offset, part, lane):
+                    return False
+            except TooLargeError as error:
+                self._make_smaller(len(part), error)
+                half = len(part) // 2
+                parts += [(offset + half, part[half:]), (offset, part[:half])]
+        return self._pieces.sent(sending)
+
+    def _make_smaller(self, size_bytes: int, error: TooLargeError) -> None:
+        if size_bytes <= SMALLEST_PIECE:
+            raise error
+        if self._delivery.line.refuses(size_bytes):
+            words = f"Something on the way takes no requests of {size_bytes:,} bytes: smaller ones are sent."
+            self._delivery.tally.tell(Note(words))
+
+    def _stage_block(self, sending: Sending, offset: int, piece: memoryview, lane: _Lane) -> bool:
+        """Sends one block until the service has confirmed it; tells whether it has, or the file was given up."""
         path = sending.item.path
         attempt = repairs = 0
         foreign: ForeignBlocksError | None = None
@@ -486,7 +511,7 @@ class ContainerUpload:
             self._delivery.journal.record_block(path, key)
         self._delivery.line.confirmed(time.monotonic() - begun)
         self._delivery.tally.confirmed(len(piece))
-        return self._pieces.sent(sending)
+        return True
 
     def _clear(self, sending: Sending, error: ForeignBlocksError, lane: _Lane) -> None:
         """Another tool's staged blocks have ids of another length, which the service does not mix with ours."""

@@ -20,7 +20,7 @@ _GROW_AFTER_S = 3.0
 _POLICY_EVERY_S = 1.0
 _PIECE_S = 8.0  # a piece in flight should not be longer: it is what a cut costs
 _SLOW_S = 2 * _PIECE_S  # the smallest pieces take longer where too many connections share a slow line
-_SMALLEST_PIECE = 256 << 10
+SMALLEST_PIECE = 256 << 10
 USUAL_PIECE = 4 << 20
 
 
@@ -60,6 +60,7 @@ class Line:
         self._ever_answered = False
         self._changed_at = monotonic()
         self._seen_rate: float | None = None
+        self._largest_piece = settings.block_size_bytes or USUAL_PIECE
         self.refresh()
 
     # -- rate and quiet hours -----------------------------------------------------------------------------------------
@@ -135,13 +136,19 @@ class Line:
 
     def piece_bytes(self) -> int:
         """How much one request should carry: what the line takes in some seconds, within the pool's buffers."""
-        if self._settings.block_size_bytes is not None:
-            return self._settings.block_size_bytes
         rates = [rate for rate in (self.limiter.bytes_per_s, self._seen_rate) if rate]
-        if not rates:
-            return USUAL_PIECE
+        if self._settings.block_size_bytes is not None or not rates:
+            return self._largest_piece
         share = min(rates) * _PIECE_S / max(1, self._allowed)
-        return int(min(max(share, _SMALLEST_PIECE), USUAL_PIECE)) & ~0xFFF
+        return int(min(max(share, SMALLEST_PIECE), self._largest_piece)) & ~0xFFF
+
+    def refuses(self, size_bytes: int) -> bool:
+        """A request of this size was refused for its size: the next ones are smaller. Tells whether that is news."""
+        with self._lock:
+            before = self._largest_piece
+            while self._largest_piece >= size_bytes:
+                self._largest_piece //= 2
+            return self._largest_piece < before
 
     # -- what works and what fails ------------------------------------------------------------------------------------
 

@@ -147,6 +147,12 @@ class Pieces:
             self._changed.notify_all()
         sending.close_reader()
 
+    def add(self, item: TransferItem) -> None:
+        """A file from a small files' task that is to go in blocks after all."""
+        with self._changed:
+            self._again.append(Sending(item))
+            self._changed.notify_all()
+
     def wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
