@@ -136,7 +136,7 @@ class LineUse:
         if self._moving_bytes_per_s is None or not self.has_keys:
             return ""
         if self.rest:
-            return f"keys: p {'go on' if self._paused else 'go on in spite of them'}, r read the configuration"
+            return f"keys: p {'go on' if self._paused else 'go on now'}, r read the configuration"
         limit = "no limit" if self._rate is None else f"limit {bit_rate(self._rate)}"
         return f"{limit}; keys: p pause, - slower, + faster, r read the configuration"
 

@@ -137,7 +137,7 @@ def test_the_pause_key_goes_on_in_spite_of_quiet_hours_and_pauses_after_that(tmp
     lab.is_moving()
     assert lab.use.rest.startswith("quiet hours until ")
     assert lab.use().quiet_hours is not None
-    assert lab.use.words == "keys: p go on in spite of them, r read the configuration", "no limit while nothing moves"
+    assert lab.use.words == "keys: p go on now, r read the configuration", "no limit while nothing moves"
     lab.use.keys["p"]()
     assert lab.said == ["going on in spite of the quiet hours"]
     assert (lab.use.rest, lab.use().quiet_hours, lab.use().paused) == ("", None, False)
