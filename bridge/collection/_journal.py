@@ -17,12 +17,13 @@ from bridge.collection._request import Request
 from bridge.collection._states import RunState, check_transition
 from bridge.errors import BridgeError, JournalError, JournalFullError, NoSuchRunError, StampBusyError
 from bridge.secrets import Scrubber
-from bridge.store import says_full
+from bridge.store import says_full, use_write_ahead_log
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x50455042
 """``PEPB``: tells our file from any other SQLite file (SQLite file format, offset 68)."""
 
+_BUSY_S = 10.0  # how long another process may write
 _SCHEMA = """
 CREATE TABLE runs (
     id TEXT PRIMARY KEY,
@@ -172,7 +173,7 @@ class Journal:
         with self._translated():
             state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._connection = sqlite3.connect(
-                self.path, isolation_level=None, timeout=10.0, check_same_thread=False, cached_statements=32
+                self.path, isolation_level=None, timeout=_BUSY_S, check_same_thread=False, cached_statements=32
             )
             try:
                 self._connection.row_factory = sqlite3.Row
@@ -359,8 +360,13 @@ class Journal:
 
     def _prepare(self) -> None:
         connection = self._connection
-        self._check_version()
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN")  # one sight of a file that another process may be making
+        try:
+            self._check_version()
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        use_write_ahead_log(connection, _BUSY_S)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("BEGIN IMMEDIATE")

@@ -17,7 +17,7 @@ from bridge.store._protocol import (
 )
 from bridge.store._sas import SasInfo, describe_sas
 from bridge.store._settings import StoreSettings
-from bridge.store._sqlite import says_full
+from bridge.store._sqlite import says_full, use_write_ahead_log
 from bridge.store._temporary import FilesByPath, FilesOnDisk, TemporaryDatabase
 
 __all__ = [
@@ -43,4 +43,5 @@ __all__ = [
     "open_store",
     "parse_destination",
     "says_full",
+    "use_write_ahead_log",
 ]

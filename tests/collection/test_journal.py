@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import sys
 from contextlib import closing, suppress
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -200,6 +202,30 @@ def test_two_processes_write_one_journal(state_dir: Path, request_to: Request) -
         assert child.exitcode == 0
     with Journal(state_dir) as journal:
         assert len(journal.runs()) == 40
+
+
+def _open_all_at_once(folders: list[Path], together: Barrier, failures: SimpleQueue[str]) -> None:
+    for folder in folders:
+        together.wait()
+        try:
+            Journal(folder).close()
+        except JournalError as error:
+            failures.put(str(error))
+
+
+def test_processes_that_begin_one_journal_at_the_same_moment_do_not_hinder_each_other(tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(100)]
+    context = multiprocessing.get_context("spawn")
+    together, failures = context.Barrier(3), context.SimpleQueue()
+    children = [context.Process(target=_open_all_at_once, args=(folders, together, failures)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    found = []
+    while not failures.empty():
+        found.append(failures.get())
+    assert found == []
 
 
 def test_the_journal_is_for_its_owner_alone(state_dir: Path) -> None:

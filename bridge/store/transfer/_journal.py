@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any
 
 from bridge.errors import JournalError, JournalFullError
-from bridge.store._sqlite import primary_code, says_full
+from bridge.store._sqlite import primary_code, says_full, use_write_ahead_log
 from bridge.store.transfer._block_ids import BlockKey
 
 _SCHEMA_VERSION = 1
+_BUSY_S = 5.0  # how long another process may write
 _DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -76,10 +77,10 @@ class TransferJournal:
             return self._open()
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
+        db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=_BUSY_S)
         try:
             self._path.chmod(0o600)
-            db.execute("PRAGMA journal_mode=WAL")
+            use_write_ahead_log(db, _BUSY_S)
             db.execute("PRAGMA synchronous=NORMAL")
             db.executescript(_SCHEMA)
             if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
