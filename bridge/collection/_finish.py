@@ -43,9 +43,10 @@ from bridge.errors import (
     UnsafePathError,
 )
 from bridge.secrets import Scrubber
-from bridge.store import Store
+from bridge.store import ReadableStore, Store
 from bridge.store.transfer import (
     FileFinished,
+    PatientReads,
     Paused,
     Retrying,
     TransferEvent,
@@ -260,8 +261,7 @@ class Finisher:
         if not (folder / payload).exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700)
-            complete, coverage = self.assess(bundle, self.run, self.session_log)
-            coverage = self.scrubber.value(coverage)
+            complete, coverage = self._assess(bundle)
             (folder / "coverage.json").write_bytes(encode(coverage))
             collection = collection_document(self.run, self.session_log, self.scrubber)
             (folder / "collection.json").write_bytes(collection)
@@ -274,6 +274,23 @@ class Finisher:
         if self.session_log.exists():
             documents["session.jsonl"] = self.session_log
         return documents
+
+    def _assess(self, bundle: Store) -> tuple[bool, Mapping[str, Any]]:
+        """What is whole and what is missing; while the line is cut nobody can tell, so it is waited for."""
+
+        def note(event: TransferEvent) -> None:
+            if (shown := show_transfer(self.run.id, event, bundle.location)) is not None:
+                self.emit(shown)
+
+        seen: ReadableStore = bundle
+        if comes_over_a_line(bundle):
+            seen = PatientReads(bundle, settings=self.settings.transfer, on_event=note, cancel=self.cancel)
+        try:
+            complete, coverage = self.assess(seen, self.run, self.session_log)
+        except InterruptedError:
+            self._raise_if_interrupted()
+            raise
+        return complete, self.scrubber.value(coverage)
 
     def _info(self) -> BagInfo:
         request = self.run.request

@@ -13,7 +13,7 @@ from bridge.collection._request import Place
 from bridge.collection._session_log import is_full, read_session
 from bridge.endpoint import Command, Value
 from bridge.secrets import Credential, Secret
-from bridge.store import Store
+from bridge.store import ReadableStore, Store
 
 
 def default_ports() -> Ports:
@@ -23,7 +23,7 @@ def default_ports() -> Ports:
     return Ports(endpoint=RealEndpoint(SCRIPT), open_store=open_place, bind=bind_script, assess=assess_bundle)
 
 
-def assess_bundle(bundle: Store, run: RunRecord, session_log: Path) -> tuple[bool, Mapping[str, Any]]:
+def assess_bundle(bundle: ReadableStore, run: RunRecord, session_log: Path) -> tuple[bool, Mapping[str, Any]]:
     """Coverage by ``bridge.collection.coverage``."""
     from bridge.collection.coverage import CoverageRequest, assess
 

@@ -14,7 +14,7 @@ from bridge.endpoint import Command, ErrorDetail, Record, Value
 from bridge.errors import BridgeError
 from bridge.secrets import Credential, Secret
 from bridge.stamp import Stamp
-from bridge.store import Store
+from bridge.store import ReadableStore, Store
 
 LineWord = Literal["up", "down", "retrying", "lost"]
 EndState = Literal["completed", "failed", "stopped", "disconnected"]
@@ -150,7 +150,7 @@ class EndpointPort(Protocol):
 class Assess(Protocol):
     """Coverage: what was asked against what is in ``data/`` of the store."""
 
-    def __call__(self, bundle: Store, run: RunRecord, session_log: Path) -> tuple[bool, Mapping[str, Any]]:
+    def __call__(self, bundle: ReadableStore, run: RunRecord, session_log: Path) -> tuple[bool, Mapping[str, Any]]:
         """Whether all that was asked was collected, and ``coverage.json``."""
         ...
 

@@ -56,7 +56,19 @@ class Writer(Protocol):
     def commit(self) -> Entry: ...
 
 
-class Store(Protocol):
+class ReadableStore(Protocol):
+    """What whoever only looks at files asks of a store."""
+
+    def list(self, prefix: str = "", *, on_unsafe: UnsafeNameHandler | None = None) -> Iterator[Entry]:
+        """As ``Store.list``."""
+        ...
+
+    def open_read(self, path: str, offset: int = 0) -> AbstractContextManager[Reader]:
+        """As ``Store.open_read``."""
+        ...
+
+
+class Store(ReadableStore, Protocol):
     """A folder, an SMB share or a blob container, rooted at one place in it.
 
     Paths are relative, ``/``-separated and checked (``check_path``) by every method. Failures are ``StoreError``s: not

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.collection.coverage._zip import MAX_RATIO, Extent, ZipLook, ZipState, look_into, read_sample
-from bridge.errors import StoreAccessError
+from bridge.collection.coverage._output_log import Testimony as OutputLogs
+from bridge.collection.coverage._text import Names
+from bridge.collection.coverage._zip import (
+    MAX_RATIO,
+    Extent,
+    Member,
+    ZipLook,
+    ZipState,
+    look_inside,
+    look_into,
+    read_sample,
+)
+from bridge.errors import StoreAccessError, StoreUnreachableError
 from bridge.store import FolderStore, Reader
 
 
@@ -133,6 +144,23 @@ def test_a_zip_that_cannot_be_read_is_unread(tmp_path: Path) -> None:
     seen = look_into(Extent(Refusing(tmp_path), "x.zip", 100))
     assert seen.state is ZipState.UNREAD
     assert "SAS" in seen.problems[0]
+
+
+@pytest.mark.parametrize("ask", ["zip", "nested", "sample", "log"])
+def test_what_cannot_be_read_just_now_is_not_judged(tmp_path: Path, ask: str) -> None:
+    class Cut(FolderStore):
+        def open_read(self, path: str, offset: int = 0):  # type: ignore[no-untyped-def]
+            raise StoreUnreachableError(store="share", detail="the line was cut")
+
+    file, member = Extent(Cut(tmp_path), "x.zip", 100), Member("a.log", 20, 20, 0, 0, encrypted=False)
+    ways: dict[str, Callable[[], object]] = {
+        "zip": lambda: look_into(file),
+        "nested": lambda: look_inside(file, member),
+        "sample": lambda: read_sample(file, member),
+        "log": lambda: OutputLogs(Names((), ())).read_log(file.store, "x.log", 100),
+    }
+    with pytest.raises(StoreUnreachableError):
+        ways[ask]()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)

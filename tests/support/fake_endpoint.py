@@ -25,7 +25,7 @@ from bridge.errors import (
 )
 from bridge.secrets import Credential
 from bridge.stamp import Stamp
-from bridge.store import Store
+from bridge.store import ReadableStore
 
 LOG = "Get-AzureStackLog_Output.log"
 SEVEN_ZIPS = {f"Storage-{number}.zip": b"z" for number in range(6)} | {"ACS-1.zip": b"a"}
@@ -293,7 +293,7 @@ def fake_bind(arguments: Mapping[str, Value]) -> tuple[Command, ...]:
     return (Command("Get-AzureStackLog", tuple(Parameter(name, value) for name, value in arguments.items())),)
 
 
-def fake_assess(bundle: Store, run: RunRecord, session_log: Path) -> tuple[bool, dict[str, Any]]:
+def fake_assess(bundle: ReadableStore, run: RunRecord, session_log: Path) -> tuple[bool, dict[str, Any]]:
     """A role counts as collected when a zip begins with its name."""
     names = [entry.path.rsplit("/", 1)[-1] for entry in bundle.list("data", on_unsafe=lambda error: None)]
     roles = {role: any(name.startswith(f"{role}-") for name in names) for role in run.request.roles}

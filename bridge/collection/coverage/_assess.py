@@ -25,7 +25,7 @@ from bridge.collection.coverage._result import (
 from bridge.collection.coverage._text import Names, times_in
 from bridge.collection.coverage._zip import Extent, Member, ZipLook, ZipState, look_inside, look_into, read_sample
 from bridge.errors import UnsafePathError
-from bridge.store import Entry, Store
+from bridge.store import Entry, ReadableStore
 
 COVERAGE_SCHEMA_VERSION = 1
 TRACES_KEPT = timedelta(days=5)
@@ -44,7 +44,7 @@ _ROLE_OF_EVENT_LOGS = "virtualmachines"  # GETLOG: System and event logs of the 
 
 
 def assess(
-    store: Store,
+    store: ReadableStore,
     request: CoverageRequest,
     records: Iterable[Mapping[str, Any]],
     *,
@@ -63,14 +63,21 @@ def assess(
         records_lost: how many records are known to be missing from those given.
 
     Raises:
-        StoreError: the store cannot be listed. What a file is, or that one cannot be read, never raises.
+        StoreError: the store cannot be listed, or a file could not be read now. What a file is, or that it may not be
+            read, never raises.
     """
     return _Assessment(store, request, known_nodes, ended=ended, records_lost=records_lost).run(records)
 
 
 class _Assessment:
     def __init__(
-        self, store: Store, request: CoverageRequest, known_nodes: Iterable[str], *, ended: bool, records_lost: int
+        self,
+        store: ReadableStore,
+        request: CoverageRequest,
+        known_nodes: Iterable[str],
+        *,
+        ended: bool,
+        records_lost: int,
     ) -> None:
         self._store = store
         self._request = request

@@ -18,8 +18,8 @@ from bridge.collection.coverage._text import (
     zip_count_in,
     zips_in,
 )
-from bridge.errors import StoreError
-from bridge.store import Store
+from bridge.errors import StoreAccessError
+from bridge.store import ReadableStore
 
 OUTPUT_LOG_PREFIX = "get-azurestacklog_output"
 """ERCS looks for ``Get-AzureStackLog_Output*``."""
@@ -127,8 +127,12 @@ class Testimony:
         for record in records:
             self._hear_record(record)
 
-    def read_log(self, store: Store, path: str, size_bytes: int) -> None:
-        """One output log, line by line."""
+    def read_log(self, store: ReadableStore, path: str, size_bytes: int) -> None:
+        """One output log, line by line.
+
+        Raises:
+            StoreError: it could not be read now; that it may not be read is noted.
+        """
         log = OutputLog(path, size_bytes)
         self.logs.append(log)
         try:
@@ -138,7 +142,7 @@ class Testimony:
                 if log.started is None and (match := _STARTED.match(line)):
                     log.started = "{}-{}-{} {}:{}:{}".format(*match.groups())
                 self._hear_line(Evidence("output-log", _cut(line), file=path, line=number), line)
-        except StoreError as error:
+        except StoreAccessError as error:
             log.problem = str(error)
         else:
             if size_bytes > MAX_LOG_BYTES:
@@ -266,7 +270,7 @@ def _keep(list_: list[Evidence], evidence: Evidence) -> None:
         list_.append(evidence)
 
 
-def _lines(store: Store, path: str) -> Iterator[str]:
+def _lines(store: ReadableStore, path: str) -> Iterator[str]:
     """Lines of a log in UTF-8 or, with its mark, UTF-16 (as Windows PowerShell redirects); long ones are cut."""
     pending = b""
     encoding = "utf-8"
@@ -282,7 +286,7 @@ def _lines(store: Store, path: str) -> Iterator[str]:
         yield _decoded(pending, encoding)
 
 
-def _read(store: Store, path: str) -> Iterator[bytes]:
+def _read(store: ReadableStore, path: str) -> Iterator[bytes]:
     buffer = bytearray(_CHUNK_BYTES)
     left = MAX_LOG_BYTES
     with memoryview(buffer) as view, store.open_read(path) as reader:

@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from bridge.errors import StoreError, UnsafePathError
-from bridge.store import Store, check_path
+from bridge.errors import StoreAccessError, UnsafePathError
+from bridge.store import ReadableStore, check_path
 
 MAX_DIRECTORY_BYTES = 64 << 20
 MAX_MEMBERS = 200_000
@@ -43,7 +43,8 @@ _TEXT_ENDINGS = (".log", ".txt", ".json", ".jsonl", ".csv", ".xml", ".out", ".ht
 
 
 class ZipState(StrEnum):
-    """``cut``: it ends before its directory, as a copy that was broken off does. ``unread``: it could not be read."""
+    """``cut``: it ends before its directory, as a copy that was broken off does. ``unread``: it may not be read, or
+    is packed in a way that cannot be looked into."""
 
     GOOD = "good"
     EMPTY = "empty"
@@ -86,7 +87,7 @@ class Member:
 class Extent:
     """Where the bytes of a zip lie: a whole file of a store, or a part of one (a zip that is stored in a zip)."""
 
-    store: Store
+    store: ReadableStore
     path: str
     size_bytes: int
     offset: int = 0
@@ -158,12 +159,16 @@ class _Directory:
 
 
 def look_into(zip_: Extent) -> ZipLook:
-    """Reads the central directory of one zip; never raises for what the zip is."""
+    """Reads the central directory of one zip; never raises for what the zip is, or because it may not be read.
+
+    Raises:
+        StoreError: it could not be read now (the line was cut). Nothing is known of it then, not even that it is whole.
+    """
     try:
         look = _read_directory(zip_, _find_directory(zip_))
     except _ZipError as error:
         return ZipLook(error.state, problems=[str(error)])
-    except StoreError as error:
+    except StoreAccessError as error:
         return ZipLook(ZipState.UNREAD, problems=[str(error)])
     if look.content_bytes > max(zip_.size_bytes, 1) * MAX_RATIO:
         look.problems.append(
@@ -173,13 +178,17 @@ def look_into(zip_: Extent) -> ZipLook:
 
 
 def look_inside(outer: Extent, member: Member) -> tuple[ZipLook, Extent | None]:
-    """Looks into a zip that lies in another one, and tells where; only one that is stored there can be looked into."""
+    """Looks into a zip that lies in another one, and tells where; only one that is stored there can be looked into.
+
+    Raises:
+        StoreError: as of ``look_into``.
+    """
     if member.method != _STORED or member.encrypted:
         how = "encrypted" if member.encrypted else "compressed"
         return ZipLook(ZipState.UNREAD, problems=[f"it is {how} inside its zip and was not looked into"]), None
     try:
         data_at = _data_at(outer.read(member.header_offset, _LOCAL.size))
-    except StoreError as error:
+    except StoreAccessError as error:
         return ZipLook(ZipState.UNREAD, problems=[str(error)]), None
     if data_at is None:
         return ZipLook(ZipState.DAMAGED, problems=["its local header is missing"]), None
@@ -188,7 +197,11 @@ def look_inside(outer: Extent, member: Member) -> tuple[ZipLook, Extent | None]:
 
 
 def read_sample(zip_: Extent, member: Member) -> Sample:
-    """The beginning and, where it can be had cheaply, the end of a text member; never more than 1 MiB."""
+    """The beginning and, where it can be had cheaply, the end of a text member; never more than 1 MiB.
+
+    Raises:
+        StoreError: as of ``look_into``.
+    """
     try:
         wanted = _SAMPLE_BYTES if member.method == _STORED else _DEFLATED_SAMPLE_BYTES
         head = zip_.read(member.header_offset, _LOCAL_HEADER_BYTES + min(member.stored_bytes, wanted))
@@ -202,7 +215,7 @@ def read_sample(zip_: Extent, member: Member) -> Sample:
             return Sample((data,), has_end=True)
         end = member.header_offset + data_at + member.stored_bytes
         return Sample((data, zip_.read(end - _SAMPLE_BYTES, _SAMPLE_BYTES)), has_end=True)
-    except (StoreError, zlib.error):
+    except (StoreAccessError, zlib.error):
         return Sample()  # a sample less; the zip's own state comes from its directory
 
 

@@ -19,6 +19,7 @@ from bridge.store.transfer._events import (
 )
 from bridge.store.transfer._hashing import FileHash, comes_over_a_line, hash_files
 from bridge.store.transfer._journal import TransferJournal
+from bridge.store.transfer._patience import PatientReads
 from bridge.store.transfer._settings import LinePolicy, QuietHours, TransferSettings, parse_rate
 from bridge.store.transfer._tally import SILENT_S
 
@@ -33,6 +34,7 @@ __all__ = [
     "LeanContainer",
     "LinePolicy",
     "Note",
+    "PatientReads",
     "Paused",
     "Progress",
     "QuietHours",
